@@ -1,0 +1,1 @@
+"""The processes that take turns: each is started as `python -m benchmarks.contenders.<name>` and answers rounds."""

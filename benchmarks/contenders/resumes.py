@@ -1,0 +1,46 @@
+"""Recovers an execution of `long_flow` once a round, each time in a fresh process, and tells how long its body took.
+
+The time begins before `recover` is called, with everything imported, and ends when the body has all recorded results.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from benchmarks.rounds import ROOT, python
+from benchmarks.turns import Answer, serve
+
+
+def recover_once(store: str, exec_id: str) -> None:
+    """In the fresh process: go on with the execution until its body ends the process."""
+    import benchmarks.contenders.long_flow  # noqa: F401  (what it needs is imported before the clock starts)
+    from kitaru import KitaruClient
+
+    client = KitaruClient(store=store)
+    os.environ["BENCH_BEGAN"] = repr(time.perf_counter())
+    client.executions.recover(exec_id)
+    time.sleep(60)
+    sys.exit("the body never came to its end")
+
+
+def main() -> None:
+    """`python -m benchmarks.contenders.resumes STORE EXEC_ID`: serve rounds of one recovery."""
+    store, exec_id = sys.argv[1:3]
+    if sys.argv[3:] == ["--once"]:
+        recover_once(store, exec_id)
+    command = python("benchmarks.contenders.resumes", store, exec_id, "--once")
+
+    def run(_count: int) -> Answer:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"recover ended with exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        return {"seconds": float(done.stdout.split()[-1])}
+
+    serve(run, warm_up=1)
+
+
+if __name__ == "__main__":
+    main()

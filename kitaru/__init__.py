@@ -1,0 +1,98 @@
+"""Kitaru: durable execution for agent flows.
+
+The public names, loaded where first used: `import kitaru` costs no library's import.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kitaru.client import KitaruClient as KitaruClient
+    from kitaru.domain.errors import FailureOrigin as FailureOrigin
+    from kitaru.domain.errors import KitaruBackendError as KitaruBackendError
+    from kitaru.domain.errors import KitaruBudgetExceededError as KitaruBudgetExceededError
+    from kitaru.domain.errors import KitaruConnectionError as KitaruConnectionError
+    from kitaru.domain.errors import KitaruContextError as KitaruContextError
+    from kitaru.domain.errors import KitaruDivergenceError as KitaruDivergenceError
+    from kitaru.domain.errors import KitaruError as KitaruError
+    from kitaru.domain.errors import KitaruExecutionError as KitaruExecutionError
+    from kitaru.domain.errors import KitaruFeatureNotAvailableError as KitaruFeatureNotAvailableError
+    from kitaru.domain.errors import KitaruLogRetrievalError as KitaruLogRetrievalError
+    from kitaru.domain.errors import KitaruNotFoundError as KitaruNotFoundError
+    from kitaru.domain.errors import KitaruRuntimeError as KitaruRuntimeError
+    from kitaru.domain.errors import KitaruStateError as KitaruStateError
+    from kitaru.domain.errors import KitaruUsageError as KitaruUsageError
+    from kitaru.domain.errors import KitaruUserCodeError as KitaruUserCodeError
+    from kitaru.domain.errors import KitaruWaitExpiredError as KitaruWaitExpiredError
+    from kitaru.domain.errors import KitaruWaitValidationError as KitaruWaitValidationError
+    from kitaru.runtime.checkpoint import checkpoint as checkpoint
+    from kitaru.runtime.facts import current_execution_id as current_execution_id
+    from kitaru.runtime.facts import idempotency_key as idempotency_key
+    from kitaru.runtime.facts import is_replay as is_replay
+    from kitaru.runtime.facts import load as load
+    from kitaru.runtime.facts import log as log
+    from kitaru.runtime.facts import progress as progress
+    from kitaru.runtime.facts import save as save
+    from kitaru.runtime.facts import tag as tag
+    from kitaru.runtime.flow import FlowHandle as FlowHandle
+    from kitaru.runtime.flow import flow as flow
+    from kitaru.runtime.options import ImageSettings as ImageSettings
+    from kitaru.settings import configure as configure
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "kitaru.client": ("KitaruClient",),
+    "kitaru.domain.errors": (
+        "FailureOrigin",
+        "KitaruBackendError",
+        "KitaruBudgetExceededError",
+        "KitaruConnectionError",
+        "KitaruContextError",
+        "KitaruDivergenceError",
+        "KitaruError",
+        "KitaruExecutionError",
+        "KitaruFeatureNotAvailableError",
+        "KitaruLogRetrievalError",
+        "KitaruNotFoundError",
+        "KitaruRuntimeError",
+        "KitaruStateError",
+        "KitaruUsageError",
+        "KitaruUserCodeError",
+        "KitaruWaitExpiredError",
+        "KitaruWaitValidationError",
+    ),
+    "kitaru.runtime.checkpoint": ("checkpoint",),
+    "kitaru.runtime.facts": (
+        "current_execution_id",
+        "idempotency_key",
+        "is_replay",
+        "load",
+        "log",
+        "progress",
+        "save",
+        "tag",
+    ),
+    "kitaru.runtime.flow": ("FlowHandle", "flow"),
+    "kitaru.runtime.options": ("ImageSettings",),
+    "kitaru.settings": ("configure",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'kitaru' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,64 @@
+"""The read model of artifacts: one row for each saved value and each recorded result of a checkpoint.
+
+The key is where its event stands, so an artifact's id leads to its row and to its bytes. `call` is the producing
+checkpoint call; a step output is named by it. Imports the domain and the store's protocol only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kitaru.domain.events import ArtifactSaved, CheckpointCompleted, CheckpointReused, EventBase, PayloadErased
+from kitaru.store.log import Execute, Head
+
+_CREATE = """CREATE TABLE {p}artifacts (
+        number INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        call INTEGER,
+        name TEXT,
+        kind TEXT,
+        size INTEGER NOT NULL,
+        saved_at INTEGER NOT NULL,
+        erased INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (number, version)
+    ) WITHOUT ROWID"""
+_SAVE = "INSERT INTO {p}artifacts (number, version, call, name, kind, size, saved_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ERASE = "UPDATE {p}artifacts SET erased = 1 WHERE number = ? AND version <= ?"
+_REMOVE = "DELETE FROM {p}artifacts WHERE number = ?"
+
+
+class Artifacts:
+    """Keeps the artifacts' rows. `name` and `kind` are NULL for a checkpoint's result."""
+
+    name = "artifacts"
+    version = 1
+
+    def __init__(self, prefix: str) -> None:
+        self.tables = (prefix + "artifacts",)
+        self._create = _CREATE.replace("{p}", prefix)
+        self._save = _SAVE.replace("{p}", prefix)
+        self._erase = _ERASE.replace("{p}", prefix)
+        self._remove = _REMOVE.replace("{p}", prefix)
+
+    def create(self, execute: Execute, generation: int) -> None:
+        """Create the table."""
+        execute(self._create, ())
+
+    def apply(self, execute: Execute, head: Head, events: Sequence[tuple[int, EventBase]]) -> None:
+        """Fold a batch of one stream's events into its rows."""
+        number = head.number
+        for version, event in events:
+            kind = type(event)
+            if kind is CheckpointCompleted or kind is CheckpointReused:
+                assert isinstance(event, (CheckpointCompleted, CheckpointReused))
+                execute(self._save, (number, version, event.call, None, None, event.output.size, event.at))
+            elif kind is ArtifactSaved:
+                assert isinstance(event, ArtifactSaved)
+                execute(self._save, (number, version, event.call, event.name, event.kind, event.value.size, event.at))
+            elif kind is PayloadErased:
+                assert isinstance(event, PayloadErased)
+                execute(self._erase, (number, event.through))
+
+    def remove(self, execute: Execute, number: int, exec_id: str) -> None:
+        """Delete an execution's rows."""
+        execute(self._remove, (number,))

@@ -1,0 +1,58 @@
+"""Finding the saved values and results of an execution by name, straight from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from kitaru.domain.events import ArtifactSaved, AttemptStarted, CheckpointCompleted, CheckpointReused
+from kitaru.domain.ids import artifact_id
+from kitaru.domain.payload import Payload
+from kitaru.store.log import EventLog
+from kitaru.store.values import decode
+
+Found = list[tuple[str, Callable[[], object]]]
+
+
+def find_values(log: EventLog | None, exec_id: str, name: str) -> Found:
+    """(artifact id, loader) of what is called `name`: an exact invocation id wins; a name saved twice is its last value.
+
+    Raises KitaruNotFoundError for an unknown execution.
+    """
+    if log is None:
+        from kitaru.compose import open_log  # noqa: PLC0415
+        from kitaru.settings import resolve_store  # noqa: PLC0415
+
+        log = open_log(resolve_store())
+    calls: dict[int, tuple[str, str]] = {}
+    saved: Found = []
+    by_invocation: Found = []
+    by_checkpoint: Found = []
+    for recorded in log.read(exec_id):
+        event = recorded.event
+        ident = artifact_id(exec_id, recorded.version)
+        match event:
+            case AttemptStarted(invocation_id=str(invocation), name=str(checkpoint)):
+                calls[event.call] = (invocation, checkpoint)
+            case CheckpointReused(invocation_id=invocation, name=checkpoint):
+                calls[event.call] = (invocation, checkpoint)
+            case _:
+                pass
+        match event:
+            case ArtifactSaved() if event.name == name:
+                saved = [(ident, partial(_load, log, event.value))]
+            case CheckpointCompleted() | CheckpointReused():
+                invocation, checkpoint = calls[event.call]
+                if invocation == name:
+                    by_invocation.append((ident, partial(_load, log, event.output)))
+                if checkpoint == name:
+                    by_checkpoint.append((ident, partial(_load, log, event.output)))
+            case _:
+                pass
+    if saved:
+        return saved
+    return by_checkpoint if len(by_checkpoint) > 1 else by_invocation or by_checkpoint
+
+
+def _load(log: EventLog, payload: Payload) -> object:
+    return decode(payload.data if payload.data is not None else log.load(payload))

@@ -1,0 +1,343 @@
+"""One checkpoint call from its id to its recorded outcome.
+
+`_steps` holds the whole procedure and does no waiting of its own: it yields what has to be done (run the body, pause),
+and the two drivers below, one for plain functions and one for coroutines, do it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Generator
+from contextvars import copy_context
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from kitaru.domain.errors import FailureOrigin, KitaruDivergenceError, KitaruStateError
+from kitaru.domain.events import (
+    AttemptFailed,
+    AttemptStarted,
+    CheckpointCompleted,
+    CheckpointFailed,
+    CheckpointReused,
+    Event,
+    InputsDiffered,
+)
+from kitaru.domain.payload import Payload
+from kitaru.domain.state import ExecutionState
+from kitaru.runtime import failures, reuse
+from kitaru.runtime.checkpoint import Prepared
+from kitaru.runtime.futures import has_futures, resolve, resolve_async
+from kitaru.runtime.history import RecordedCall
+from kitaru.runtime.leaving import RunnerLeaves
+from kitaru.runtime.scope import CallScope, current
+from kitaru.runtime.session import Session, encode_payload
+from kitaru.store.values import ValueNotEncodable, decode, encode
+
+logger = logging.getLogger("kitaru")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call came to: a value, or the exception that reaches the flow. `call` is its ordinal."""
+
+    call: int
+    value: object = None
+    error: BaseException | None = None
+
+    def unwrap(self) -> object:
+        """The value, or the exception raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class _Pause(float):
+    """Seconds to let pass before the next attempt."""
+
+
+_Steps = Generator[CallScope | _Pause, tuple[object, BaseException | None], Outcome]
+
+
+def call_sync(prepared: Prepared) -> object:
+    """Make the call in this thread and give its value, or raise its exception."""
+    return complete_sync(prepared).unwrap()
+
+
+def complete_sync(prepared: Prepared) -> Outcome:
+    """Make the call in this thread."""
+    if has_futures(prepared):
+        resolve(prepared)
+    steps = _steps(prepared)
+    session = prepared.session
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, CallScope):
+                step = steps.send(_run(prepared, step))
+            else:
+                session.clock.sleep(step, session.leaving)
+                step = steps.send((None, None))
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+
+
+async def call_async(prepared: Prepared) -> object:
+    """Make the call in this task. When the runner leaves, this never returns: the flow's main task is cancelled."""
+    return (await complete_async(prepared)).unwrap()
+
+
+async def complete_async(prepared: Prepared) -> Outcome:
+    """Make the call in this task."""
+    session = prepared.session
+    if has_futures(prepared):
+        await resolve_async(prepared)
+    steps = _steps(prepared)
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, CallScope):
+                step = steps.send(await _run_async(prepared, step))
+            else:
+                await session.clock.sleep_async(step)
+                step = steps.send((None, None))
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+    except RunnerLeaves:
+        await asyncio.get_running_loop().create_future()
+        raise
+    finally:
+        session.awaited.pop(prepared.invocation_id, None)
+
+
+def _steps(prepared: Prepared) -> _Steps:
+    session, checkpoint = prepared.session, prepared.checkpoint
+    session.check_leaving()
+    digest, opaque = _input_digest(checkpoint.bind(prepared.args, prepared.kwargs))
+    recorded = session.history.find(prepared.invocation_id)
+    if recorded is not None and recorded.has_outcome:
+        return _recorded(session, prepared, recorded, digest)
+    key = reuse.key_of(checkpoint, digest, session.options) if not opaque and recorded is None else None
+    if key is not None:
+        found = reuse.find(session, key)
+        if found is not None:
+            return _reused(session, prepared, digest, found)
+    call = recorded.call if recorded is not None else 0
+    attempt = recorded.attempt if recorded is not None else 0
+    failed = recorded.failures if recorded is not None else 0
+    while True:
+        session.check_leaving()
+        attempt += 1
+        call = _start(session, prepared, call, attempt, digest, opaque)
+        scope = CallScope(session, call, attempt, checkpoint.name, prepared.invocation_id)
+        value, error = yield scope
+        final = False
+        if error is None:
+            try:
+                payload, value = encode_payload(value, f"what {checkpoint.name} returned")
+            except ValueNotEncodable as refused:
+                error, final = refused, True
+            else:
+                _complete(session, call, attempt, payload, key)
+                return Outcome(call, value)
+        if isinstance(error, (RunnerLeaves, asyncio.CancelledError)):
+            # No outcome: the call was not let finish. It runs again if the flow makes it again.
+            _fail(session, scope, error, retry_after=None, closes=False)
+            return Outcome(call, error=error)
+        retry = not final and failed < checkpoint.retries and isinstance(error, checkpoint.retry_on)
+        delay = checkpoint.retry_delay * checkpoint.retry_backoff**failed if retry else None
+        _fail(session, scope, error, retry_after=delay, closes=not retry)
+        if delay is None:
+            return Outcome(call, error=error)
+        failed += 1
+        if delay:
+            yield _Pause(delay)
+
+
+def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, digest: str) -> Outcome:
+    if digest not in recorded.input_digests:
+        if session.options.strict:
+            session.divergence = KitaruDivergenceError(
+                f"the call {prepared.invocation_id!r} was recorded with other inputs, and the flow is strict: "
+                "undo the change of the code, or start a new execution",
+                exec_id=session.exec_id,
+                failure_origin=FailureOrigin.DIVERGENCE,
+            )
+            raise session.divergence
+        logger.warning("%s: inputs differ from the recorded ones; the recorded outcome is used", prepared.invocation_id)
+        recorded.input_digests.append(digest)
+        session.report(lambda _, at: (InputsDiffered(at=at, call=recorded.call, input_digest=digest),))
+    if recorded.output is not None:
+        value = decode(session.load(recorded.output), prepared.checkpoint.returns)
+        return Outcome(recorded.call, value)
+    assert recorded.failure is not None
+    return Outcome(recorded.call, error=failures.rebuild(recorded.failure))
+
+
+def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reusable) -> Outcome:
+    call = 0
+
+    def reused(state: ExecutionState, at: int) -> tuple[Event, ...]:
+        nonlocal call
+        call = state.calls + 1
+        return (
+            CheckpointReused(
+                at=at,
+                call=call,
+                invocation_id=prepared.invocation_id,
+                name=prepared.checkpoint.name,
+                checkpoint_type=prepared.checkpoint.type,
+                input_digest=digest,
+                parents=prepared.parents,
+                output=found.output,
+                original_call_id=found.call_id,
+            ),
+        )
+
+    session.report(reused)
+    return Outcome(call, decode(session.load(found.output), prepared.checkpoint.returns))
+
+
+def _start(
+    session: Session, prepared: Prepared, known: int, attempt: int, digest: str, opaque: tuple[str, ...]
+) -> int:
+    call = known
+
+    def started(state: ExecutionState, at: int) -> tuple[Event, ...]:
+        nonlocal call
+        if known:
+            return (AttemptStarted(at=at, call=known, attempt=attempt),)
+        call = state.calls + 1
+        checkpoint = prepared.checkpoint
+        return (
+            AttemptStarted(
+                at=at,
+                call=call,
+                attempt=1,
+                invocation_id=prepared.invocation_id,
+                name=checkpoint.name,
+                checkpoint_type=checkpoint.type,
+                input_digest=digest,
+                parents=prepared.parents,
+                opaque=opaque,
+            ),
+        )
+
+    session.report(started)
+    return call
+
+
+def _complete(session: Session, call: int, attempt: int, output: Payload, key: str | None) -> None:
+    session.report(
+        lambda _, at: (CheckpointCompleted(at=at, call=call, attempt=attempt, output=output, reuse_key=key),)
+    )
+
+
+def _fail(
+    session: Session, scope: CallScope, error: BaseException, *, retry_after: float | None, closes: bool
+) -> None:
+    described = failures.describe(error, failures.origin_of(error))._asdict()
+    call, attempt = scope.call, scope.attempt
+
+    def failed(_: ExecutionState, at: int) -> tuple[Event, ...]:
+        event = AttemptFailed(at=at, call=call, attempt=attempt, retry_after=retry_after, **described)
+        return (event, CheckpointFailed(at=at, call=call, attempt=attempt)) if closes else (event,)
+
+    try:
+        session.report(failed)
+    except (RunnerLeaves, KitaruStateError):
+        if closes or retry_after is not None:
+            raise
+
+
+def _run(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | None]:
+    """Run a plain body (or a coroutine body off the loop) for one attempt."""
+    checkpoint = prepared.checkpoint
+    try:
+        if checkpoint.isolated:
+            from kitaru.runtime import isolation  # noqa: PLC0415
+
+            return isolation.run(prepared, scope), None
+        if checkpoint.timeout is not None and not checkpoint.is_async:
+            return _run_with_deadline(prepared, scope, checkpoint.timeout)
+        token = current.set(scope)
+        try:
+            if checkpoint.is_async:
+                return asyncio.run(_awaited(prepared)), None
+            return checkpoint.fn(*prepared.args, **prepared.kwargs), None
+        finally:
+            current.reset(token)
+    except BaseException as error:
+        return None, error
+
+
+async def _run_async(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | None]:
+    if prepared.checkpoint.isolated or not prepared.checkpoint.is_async:
+        return await asyncio.wrap_future(prepared.session.pool.submit(copy_context().run, _run, prepared, scope))
+    token = current.set(scope)
+    try:
+        return await _awaited(prepared), None
+    except BaseException as error:
+        return None, error
+    finally:
+        current.reset(token)
+
+
+async def _awaited(prepared: Prepared) -> object:
+    checkpoint = prepared.checkpoint
+    body: Awaitable[object] = checkpoint.fn(*prepared.args, **prepared.kwargs)  # type: ignore[assignment]
+    if checkpoint.timeout is None:
+        return await body
+    try:
+        async with asyncio.timeout(checkpoint.timeout) as deadline:
+            return await body
+    except TimeoutError:
+        if deadline.expired():
+            raise _too_long(prepared, checkpoint.timeout) from None
+        raise
+
+
+def _run_with_deadline(
+    prepared: Prepared, scope: CallScope, timeout: float
+) -> tuple[object, BaseException | None]:
+    """Run the body in a thread that can be left behind: Python cannot end a thread."""
+    result: list[tuple[object, BaseException | None]] = []
+
+    def body() -> None:
+        current.set(scope)
+        try:
+            result.append((prepared.checkpoint.fn(*prepared.args, **prepared.kwargs), None))
+        except BaseException as error:
+            result.append((None, error))
+
+    context = copy_context()
+    thread = threading.Thread(target=context.run, args=(body,), name=f"kitaru-{prepared.invocation_id}", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return result[0] if result else (None, _too_long(prepared, timeout))
+
+
+def _too_long(prepared: Prepared, timeout: float) -> TimeoutError:
+    note = "" if prepared.checkpoint.is_async else "; its thread goes on until it ends (runtime='isolated' can be killed)"
+    return TimeoutError(f"the checkpoint {prepared.invocation_id!r} took more than its {timeout:g} seconds{note}")
+
+
+def _input_digest(arguments: dict[str, object]) -> tuple[str, tuple[str, ...]]:
+    """The digest of the arguments by name, and the names of those that do not encode and stand there by their type."""
+    try:
+        return blake2b(encode(arguments), digest_size=16).hexdigest(), ()
+    except ValueNotEncodable:
+        pass
+    parts: dict[str, object] = {}
+    opaque: list[str] = []
+    for name, value in arguments.items():
+        try:
+            parts[name] = encode(value)
+        except ValueNotEncodable:
+            opaque.append(name)
+            parts[name] = f"{type(value).__module__}.{type(value).__qualname__}"
+    return blake2b(encode(parts), digest_size=16).hexdigest(), tuple(opaque)
+

@@ -1,0 +1,175 @@
+"""From a target (file and qualified name) to the flow, and only from where the user has run flows before."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import threading
+from hashlib import blake2b
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
+from kitaru.domain.events import Target
+from kitaru.runtime.trust import is_trusted
+
+if TYPE_CHECKING:
+    from kitaru.runtime.flow import Flow
+
+_flows: dict[tuple[str, str], Flow[..., object]] = {}
+"""Flows decorated in this process, by file and qualified name."""
+
+_loading = threading.local()
+_digests: dict[str, tuple[int, int, str]] = {}
+
+
+def register(flow: Flow[..., object], file: str, qualname: str) -> None:
+    """Remember a decorated flow: what this process defines needs no loading."""
+    _flows[(file, qualname)] = flow
+
+
+def is_loading() -> bool:
+    """Whether this thread is executing a target's module."""
+    return getattr(_loading, "active", False)
+
+
+def target_of(file: str, qualname: str) -> Target:
+    """Where a function is, as it is recorded: the real path, None for a shell or exec, and the file's digest."""
+    if file.startswith("<") or not os.path.isfile(file):
+        return Target(file=None, qualname=qualname)
+    real = os.path.realpath(file)
+    return Target(file=real, qualname=qualname, digest=file_digest(real))
+
+
+def file_digest(path: str) -> str:
+    """BLAKE2b-128 of the file, hexadecimal; read again only when its size or time changed."""
+    stat = os.stat(path)
+    known = _digests.get(path)
+    if known is not None and known[:2] == (stat.st_mtime_ns, stat.st_size):
+        return known[2]
+    with open(path, "rb") as file:
+        digest = blake2b(file.read(), digest_size=16).hexdigest()
+    _digests[path] = (stat.st_mtime_ns, stat.st_size, digest)
+    return digest
+
+
+def load_flow(target: str) -> Flow[..., object]:
+    """The flow that a user typed as FILE.py:name or module:name. Raises KitaruUsageError."""
+    where, colon, qualname = target.rpartition(":")
+    if not colon or not where or not qualname:
+        raise KitaruUsageError(f"{target!r} is no target; type FILE.py:flow or module:flow")
+    if where.endswith(".py") or os.sep in where:
+        if not os.path.isfile(where):
+            raise KitaruUsageError(f"there is no file {where}; type FILE.py:flow")
+        return _flow_in(load_file(os.path.realpath(where)), qualname, target)
+    sys.path.insert(0, os.getcwd())
+    try:
+        if importlib.util.find_spec(where) is None:
+            raise KitaruUsageError(f"there is no module {where!r} here; type FILE.py:flow or module:flow")
+        return _flow_in(_executing(lambda: importlib.import_module(where), where), qualname, target)
+    except ModuleNotFoundError as error:
+        raise KitaruUsageError(f"{target}: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+
+
+def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
+    """The flow of a recorded execution. Raises KitaruRuntimeError when it is not from a trusted folder, or gone."""
+    if target.file is None:
+        found = next((flow for (_, name), flow in _flows.items() if name == target.qualname), None)
+        if found is not None:
+            return found
+        raise KitaruRuntimeError(
+            f"the flow {target.qualname} was defined in a shell or by exec; it can only go on in that process",
+            code="not-loadable",
+        )
+    for (file, name), flow in _flows.items():
+        if name == target.qualname and os.path.realpath(file) == target.file:
+            return flow
+    if not is_trusted(store_id, target.file):
+        raise KitaruRuntimeError(
+            f"{target.file} is not in a folder from which you have run flows of this store; look at it, then type "
+            f"`kitaru trust {os.path.dirname(target.file)}`",
+            code="not-trusted",
+        )
+    if not os.path.isfile(target.file):
+        raise KitaruRuntimeError(f"the flow's file {target.file} is gone; put it back", code="not-loadable")
+    module = load_file(target.file)
+    return _flow_in(module, target.qualname, f"{target.file}:{target.qualname}")
+
+
+def _flow_in(module: ModuleType, qualname: str, target: str) -> Flow[..., object]:
+    from kitaru.runtime.flow import Flow  # noqa: PLC0415
+
+    file = os.path.realpath(module.__file__ or "")
+    for (known, name), flow in _flows.items():
+        if name == qualname and os.path.realpath(known) == file:
+            return flow
+    found: object = module
+    for part in qualname.split("."):
+        found = vars(found).get(part) if hasattr(found, "__dict__") else None
+    if isinstance(found, Flow):
+        return found  # pyright: ignore[reportUnknownVariableType]
+    flows = sorted(name for (known, name) in _flows if os.path.realpath(known) == file)
+    raise KitaruRuntimeError(
+        f"{target} is not a flow; flows there: {', '.join(flows) or 'none'}. Decorate a function with @flow",
+        code="not-loadable",
+    )
+
+
+def load_file(path: str) -> ModuleType:
+    """Execute a file as the module that its place makes it: its stem, or its dotted name inside packages."""
+    main = sys.modules.get("__main__")
+    if main is not None and os.path.realpath(getattr(main, "__file__", None) or "") == path:
+        return main
+    root, name = os.path.dirname(path), os.path.splitext(os.path.basename(path))[0]
+    while os.path.isfile(os.path.join(root, "__init__.py")):
+        name = f"{os.path.basename(root)}.{name}"
+        root = os.path.dirname(root)
+    loaded = sys.modules.get(name)
+    if loaded is not None and os.path.realpath(loaded.__file__ or "") == path:
+        return loaded
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    if "." in name:
+        return _executing(lambda: importlib.import_module(name), path)
+    if loaded is not None:
+        name = f"{name}__{blake2b(path.encode(), digest_size=4).hexdigest()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise KitaruUsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader = spec.loader
+
+    def execute() -> ModuleType:
+        loader.exec_module(module)
+        return module
+
+    try:
+        return _executing(execute, path)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+
+
+def _executing(load: _Load, what: str) -> ModuleType:
+    outer, _loading.active = is_loading(), True
+    try:
+        return load()
+    except KitaruUsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise KitaruRuntimeError(
+            f"loading {what} failed: {type(error).__name__}: {error}", code="not-loadable"
+        ) from error
+    finally:
+        _loading.active = outer
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Load = Callable[[], ModuleType]

@@ -1,0 +1,83 @@
+"""Exceptions into recorded failures and back, without running anybody's code on the way back."""
+
+from __future__ import annotations
+
+import traceback
+from typing import NamedTuple
+
+from kitaru.domain.errors import (
+    FailureOrigin,
+    KitaruBackendError,
+    KitaruDivergenceError,
+    KitaruRuntimeError,
+    KitaruStateError,
+    KitaruUserCodeError,
+)
+from kitaru.domain.events import FailureFields
+from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_NAME_CHARS
+from kitaru.domain.payload import Payload
+from kitaru.store.values import CODEC, ValueNotEncodable, canonical_module, decode, encode
+
+_MAX_TEXT = INLINE_PAYLOAD_BYTES // 4
+
+
+class Failure(NamedTuple):
+    """The fields that AttemptFailed and ExecutionFailed share."""
+
+    origin: FailureOrigin
+    exception_type: str
+    message: Payload
+    traceback: Payload | None
+    exception: Payload | None
+
+
+def describe(error: BaseException, origin: FailureOrigin = FailureOrigin.USER_CODE) -> Failure:
+    """What is kept of an exception: its class by name, message, traceback, and itself as a value if it encodes."""
+    try:
+        message = str(error)
+    except Exception as broken:
+        message = f"<str() of the exception raised {type(broken).__name__}>"
+    try:
+        recorded = encode(error)
+        exception = Payload.of(recorded, CODEC) if len(recorded) <= INLINE_PAYLOAD_BYTES else None
+    except ValueNotEncodable:
+        exception = None
+    trace = "".join(traceback.format_exception(error, limit=-50)) if error.__traceback__ is not None else ""
+    kind = type(error)
+    return Failure(
+        origin=origin,
+        exception_type=f"{canonical_module(kind.__module__)}.{kind.__qualname__}"[:MAX_NAME_CHARS],
+        message=text_payload(message),
+        traceback=text_payload(trace, keep_end=True) if trace else None,
+        exception=exception,
+    )
+
+
+def text_payload(text: str, *, keep_end: bool = False) -> Payload:
+    """A text as a payload, cut to what stands inline; a traceback keeps its end, where the raising line is."""
+    if len(text) > _MAX_TEXT:
+        cut = "… (cut) …"
+        text = cut + text[-_MAX_TEXT:] if keep_end else text[:_MAX_TEXT] + cut
+    return Payload.of(encode(text), CODEC)
+
+
+def origin_of(error: BaseException) -> FailureOrigin:
+    """Where an exception that left a body came from, by the class that this package raised it with."""
+    if isinstance(error, KitaruDivergenceError):
+        return FailureOrigin.DIVERGENCE
+    if isinstance(error, KitaruBackendError):
+        return FailureOrigin.BACKEND
+    if isinstance(error, (KitaruRuntimeError, KitaruStateError)):
+        return FailureOrigin.RUNTIME
+    return FailureOrigin.USER_CODE
+
+
+def rebuild(failed: FailureFields) -> BaseException:
+    """The recorded exception again: same class where that class is already imported, else KitaruUserCodeError."""
+    if failed.exception is not None and failed.exception.data is not None:
+        value = decode(failed.exception.data)
+        if isinstance(value, BaseException):
+            return value
+    message = failed.message.data
+    text = decode(message) if message is not None else "(erased)"
+    return KitaruUserCodeError(f"{failed.exception_type}: {text}", failure_origin=failed.origin)

@@ -1,0 +1,194 @@
+"""`@flow` and the handle on a run. Decorating costs no import beyond the standard library."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
+
+from kitaru.domain.errors import KitaruUsageError
+from kitaru.runtime.options import (
+    Cache,
+    ImageSettings,
+    checked_cache,
+    checked_count,
+    checked_name,
+    checked_tags,
+)
+
+if TYPE_CHECKING:
+    from kitaru.runtime.handle import FlowHandle
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
+_RESERVED = ("stack", "cache", "retries", "image", "exec_id", "from_", "overrides")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What `options` sets for the runs of one Flow object."""
+
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, object] | None = None
+    idempotency_key: str | None = None
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+
+
+class Flow(Generic[P, R]):
+    """A decorated function: `.run(...)` starts one execution of it."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        *,
+        name: str | None,
+        cache: Cache,
+        retries: int,
+        tags: Iterable[str],
+        stack: str | None,
+        image: ImageSettings | str | None,
+        strict: bool,
+    ) -> None:
+        code = getattr(fn, "__code__", None)
+        if code is None:
+            raise KitaruUsageError(f"@flow goes on a function, not on {fn!r}")
+        parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        for reserved in _RESERVED:
+            if reserved in parameters:
+                raise KitaruUsageError(
+                    f"the flow {fn.__name__} has a parameter {reserved!r}, which is an option of run or replay; rename it"
+                )
+        if code.co_flags & 0x04 or code.co_posonlyargcount:
+            raise KitaruUsageError(f"the flow {fn.__name__} takes positional-only or *args; give its parameters names")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name = checked_name(name if name is not None else fn.__name__, "the flow's name")
+        self.cache = checked_cache(cache, f"@flow on {self.name}: cache")
+        self.retries = checked_count(retries, f"@flow on {self.name}: retries")
+        self.stack = stack
+        self.image = image
+        self.strict = strict
+        self.is_async = bool(code.co_flags & _COROUTINE)
+        self.settings = RunSettings(tags=checked_tags(tags))
+        from kitaru.runtime import code as targets  # noqa: PLC0415
+
+        targets.register(self, code.co_filename, fn.__qualname__)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Never: a flow is started by `run`. Raises KitaruUsageError."""
+        raise KitaruUsageError(f"{self.name} is a flow: start it by {self.name}.run(...), which gives a handle")
+
+    def run(self, *args: object, **inputs: object) -> FlowHandle[R]:
+        """Start one execution and return its handle at once.
+
+        Inputs are the function's parameters; `stack`, `cache`, `retries` and `image` are options of the run. Raises
+        KitaruUsageError for inputs that do not fit or do not encode; never what the body raises.
+        """
+        from kitaru.runtime import start  # noqa: PLC0415
+
+        return start.run(self, args, inputs)
+
+    @functools.cached_property
+    def returns(self) -> object:
+        """The return annotation, resolved; None where it cannot be."""
+        from typing import get_type_hints  # noqa: PLC0415
+
+        try:
+            return get_type_hints(self.fn).get("return")
+        except Exception:
+            return None
+
+    def options(
+        self,
+        *,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        max_cost_usd: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Flow[P, R]:
+        """The same flow with these set for its runs; what is not named stays. Raises KitaruUsageError."""
+        changes: dict[str, object] = {}
+        if tags is not None:
+            changes["tags"] = checked_tags((*self.settings.tags, *checked_tags(tags)))
+        if metadata is not None:
+            for key in metadata:
+                checked_name(key, "a metadata key")
+            changes["metadata"] = dict(metadata)
+        if idempotency_key is not None:
+            changes["idempotency_key"] = checked_name(idempotency_key, "the idempotency key")
+        for what, value in (("max_cost_usd", max_cost_usd), ("max_tokens", max_tokens)):
+            if value is not None:
+                if isinstance(value, bool) or not value >= 0:
+                    raise KitaruUsageError(f"{what} has to be a number from 0, not {value!r}")
+                changes[what] = value
+        twin: Flow[P, R] = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        return twin
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name} ({self.__module__}.{self.__qualname__})>"
+
+
+def current_user() -> str:
+    """The operating system's user, for `by`."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    cache: Cache = None,
+    retries: int = 0,
+    tags: Iterable[str] = (),
+    stack: str | None = None,
+    image: ImageSettings | str | None = None,
+    strict: bool = False,
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(
+    fn: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    cache: Cache = None,
+    retries: int = 0,
+    tags: Iterable[str] = (),
+    stack: str | None = None,
+    image: ImageSettings | str | None = None,
+    strict: bool = False,
+) -> Flow[P, R] | Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a function a flow.
+
+    retries: runs of the whole body after the first, completed checkpoints reused. cache: the checkpoints' default.
+    strict: a recorded call with other inputs is divergence. image: recorded, for stacks that build one.
+    """
+
+    def decorate(function: Callable[P, R]) -> Flow[P, R]:
+        return Flow(
+            function, name=name, cache=cache, retries=retries, tags=tags, stack=stack, image=image, strict=strict
+        )
+
+    return decorate if fn is None else decorate(fn)
+
+
+def __getattr__(name: str) -> object:
+    if name == "FlowHandle":
+        from kitaru.runtime.handle import FlowHandle  # noqa: PLC0415
+
+        return FlowHandle
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["Flow", "FlowHandle", "Generator", "RunSettings", "flow"]

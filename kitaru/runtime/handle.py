@@ -1,0 +1,163 @@
+"""The handle on an execution that `run` gives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from kitaru.domain.errors import (
+    FailureOrigin,
+    KitaruBackendError,
+    KitaruDivergenceError,
+    KitaruError,
+    KitaruExecutionError,
+    KitaruStateError,
+    KitaruUserCodeError,
+)
+from kitaru.domain.events import EventBase, ExecutionCancelled, ExecutionCompleted, ExecutionFailed
+from kitaru.domain.state import ExecutionState, ExecutionStatus
+from kitaru.runtime import process
+from kitaru.runtime.leaving import Reason
+from kitaru.runtime.runner import Runner
+from kitaru.store.log import EventLog
+from kitaru.store.values import decode
+
+if TYPE_CHECKING:
+    from kitaru.runtime.flow import Flow
+
+R = TypeVar("R")
+_LOOK_SECONDS = 1.0
+_LAST_EVENTS = 8
+
+
+class FlowHandle(Generic[R]):
+    """One execution: its id, its status, its value."""
+
+    def __init__(self, log: EventLog, exec_id: str, flow: Flow[..., R], runner: Runner | None) -> None:
+        self.exec_id = exec_id
+        self._log = log
+        self._flow = flow
+        self._runner = runner
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """The status now, read from the store each time."""
+        return _status(self._log.head(self.exec_id).state)
+
+    def wait(self, timeout: float | None = None) -> R:
+        """Wait for the end and give the flow's value.
+
+        Raises KitaruUserCodeError, KitaruDivergenceError or KitaruExecutionError for another end; TimeoutError after
+        `timeout` seconds, which cancels nothing.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            self._wait(deadline)
+        except KeyboardInterrupt:
+            process.join_all()
+            raise
+        return self._value(self._log.head(self.exec_id).state)
+
+    def get(self) -> R:
+        """The value of a finished execution. Raises KitaruStateError while it is not finished, and what `wait` raises."""
+        state = self._log.head(self.exec_id).state
+        if not _status(state).is_finished:
+            raise KitaruStateError(f"the execution {self.exec_id} is {_status(state)}; wait() for its end")
+        return self._value(state)
+
+    def __await__(self) -> Generator[object, None, R]:
+        return asyncio.to_thread(self.wait).__await__()
+
+    def _wait(self, deadline: float | None) -> None:
+        while True:
+            token = self._log.changes.token()
+            runner = self._runner or cast("Runner | None", process.find(self._log.location, self.exec_id))
+            if runner is not None and not runner.done.wait(_remaining(deadline, self.exec_id)):
+                continue
+            state = self._log.head(self.exec_id).state
+            if _status(state).is_finished:
+                return
+            if runner is not None:
+                self._explain(runner)
+                self._runner = None
+            elif state.runner is None or not self._log.leases.is_alive(state.runner):
+                from kitaru.runtime.recovery import take_over  # noqa: PLC0415
+
+                self._runner = take_over(self._log, self.exec_id, self._flow)
+                continue
+            left = _remaining(deadline, self.exec_id)
+            self._log.changes.wait(token, _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS))
+
+    def _explain(self, runner: Runner) -> None:
+        """Raise why this process's runner left the execution unfinished, unless another one goes on with it."""
+        reason = runner.session.reason
+        if reason is Reason.STOPPED:
+            raise KitaruStateError(
+                f"the runner of {self.exec_id} was stopped; go on with: kitaru recover {self.exec_id}", code="stopped"
+            )
+        if reason is Reason.FENCED:
+            return
+        if isinstance(runner.error, KitaruError):
+            raise runner.error
+        raise KitaruBackendError(
+            f"the runner of {self.exec_id} ended without an outcome: {runner.error!r}; mend the cause, then "
+            f"`kitaru recover {self.exec_id}`"
+        ) from runner.error
+
+    def _value(self, state: ExecutionState) -> R:
+        end = _last_of(self._log, self.exec_id, state.version)
+        if isinstance(end, ExecutionCompleted):
+            data = end.output.data if end.output.data is not None else self._log.load(end.output)
+            return cast("R", decode(data, self._flow.returns))
+        raise _error_of(end, self.exec_id, self._runner.error if self._runner is not None else None)
+
+    def __repr__(self) -> str:
+        return f"<FlowHandle {self.exec_id}>"
+
+
+def _last_of(log: EventLog, exec_id: str, version: int) -> EventBase:
+    """The event that ended the execution: among the last few, unless many tags were changed since."""
+    for after in (max(0, version - _LAST_EVENTS), 0):
+        ends = [
+            recorded.event
+            for recorded in log.read(exec_id, after=after)
+            if isinstance(recorded.event, (ExecutionCompleted, ExecutionFailed, ExecutionCancelled))
+        ]
+        if ends:
+            return ends[-1]
+    raise KitaruBackendError(f"the execution {exec_id} is finished and its end is not in the store", code="store-corrupt")
+
+
+def _error_of(end: EventBase, exec_id: str, cause: BaseException | None) -> KitaruExecutionError:
+    if not isinstance(end, ExecutionFailed):
+        return KitaruExecutionError(
+            f"the execution {exec_id} was cancelled", exec_id=exec_id, status="cancelled", code="cancelled"
+        )
+    kind = {
+        FailureOrigin.USER_CODE: KitaruUserCodeError,
+        FailureOrigin.DIVERGENCE: KitaruDivergenceError,
+    }.get(end.origin, KitaruExecutionError)
+    text = decode(end.message.data) if end.message.data is not None else "(erased)"
+    error = kind(
+        f"the execution {exec_id} failed: {end.exception_type}: {text}",
+        exec_id=exec_id,
+        status="failed",
+        failure_origin=end.origin,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def _status(state: ExecutionState) -> ExecutionStatus:
+    return state.status if state.status is not None else ExecutionStatus.RUNNING
+
+
+def _remaining(deadline: float | None, exec_id: str) -> float | None:
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError(f"the execution {exec_id} did not end in time; it goes on")
+    return left

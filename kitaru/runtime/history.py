@@ -1,0 +1,125 @@
+"""What an execution has already done, by invocation id: the index that a run from the top reads instead of working."""
+
+from __future__ import annotations
+
+from kitaru.domain.errors import KitaruDivergenceError
+from kitaru.domain.events import (
+    ArtifactSaved,
+    AttemptFailed,
+    AttemptStarted,
+    CheckpointCompleted,
+    CheckpointFailed,
+    CheckpointReused,
+    EventBase,
+    ExecutionRetried,
+    ExecutionStarted,
+    FailureFields,
+    InputsDiffered,
+    MetadataLogged,
+    TagsChanged,
+)
+from kitaru.domain.payload import Payload
+
+
+class RecordedCall:
+    """One checkpoint call as recorded: open, completed or failed."""
+
+    __slots__ = ("attempt", "call", "consumed", "failure", "failures", "input_digests", "name", "output")
+
+    def __init__(self, call: int, name: str, input_digest: str) -> None:
+        self.call = call
+        self.name = name
+        self.input_digests = [input_digest]
+        self.attempt = 0
+        self.failures = 0
+        self.output: Payload | None = None
+        self.failure: FailureFields | None = None
+        self.consumed = False
+
+    @property
+    def has_outcome(self) -> bool:
+        """Whether the call completed or failed."""
+        return self.output is not None or self.failure is not None
+
+
+class History:
+    """The recorded calls and facts of one execution, and which of them this run of the body has made again."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, RecordedCall] = {}
+        self._by_call: dict[int, RecordedCall] = {}
+        self._keys: set[str] = set()
+        self._last_failure: dict[int, FailureFields] = {}
+        self._reached = 0
+        self._anew_after: int | None = None
+        self.automatic_retries = 0
+        self.inputs: Payload | None = None
+
+    def add(self, event: EventBase) -> None:
+        """Take one recorded event in, in stream order."""
+        match event:
+            case AttemptStarted(attempt=1, invocation_id=str(ident), name=str(name), input_digest=str(digest)):
+                self._open(event.call, ident, name, digest).attempt = 1
+            case AttemptStarted():
+                self._by_call[event.call].attempt = event.attempt
+            case AttemptFailed():
+                call = self._by_call[event.call]
+                call.failures += event.retry_after is not None
+                self._last_failure[event.call] = event
+            case CheckpointCompleted():
+                self._by_call[event.call].output = event.output
+                self._last_failure.pop(event.call, None)
+            case CheckpointFailed():
+                self._by_call[event.call].failure = self._last_failure.get(event.call)
+            case CheckpointReused():
+                self._open(event.call, event.invocation_id, event.name, event.input_digest).output = event.output
+            case InputsDiffered():
+                self._by_call[event.call].input_digests.append(event.input_digest)
+            case ExecutionRetried():
+                self.automatic_retries = self.automatic_retries + 1 if event.automatic else 0
+                for call in self._by_call.values():
+                    call.failure, call.failures = None, 0
+            case ArtifactSaved(key=str(key)) | MetadataLogged(key=str(key)) | TagsChanged(key=str(key)):
+                self._keys.add(key)
+            case ExecutionStarted():
+                self.inputs = event.inputs
+            case _:
+                pass
+
+    def _open(self, call: int, invocation_id: str, name: str, input_digest: str) -> RecordedCall:
+        recorded = RecordedCall(call, name, input_digest)
+        self._by_id[invocation_id] = self._by_call[call] = recorded
+        return recorded
+
+    def find(self, invocation_id: str) -> RecordedCall | None:
+        """The recorded call of that id, or None."""
+        return self._by_id.get(invocation_id)
+
+    def made(self, invocation_id: str) -> None:
+        """The code makes a call. Without a recorded outcome it runs anew: what was recorded later is optional now."""
+        recorded = self._by_id.get(invocation_id)
+        if recorded is not None and recorded.has_outcome:
+            recorded.consumed = True
+            self._reached = max(self._reached, recorded.call)
+        elif self._anew_after is None:
+            self._anew_after = self._reached
+
+    def has_fact(self, key: str) -> bool:
+        """Whether the flow body's log, save or tag of that id is recorded."""
+        return key in self._keys
+
+    def check_all_made(self) -> None:
+        """Raise KitaruDivergenceError when the code no longer makes a recorded completed call before anything new."""
+        missing = [
+            (recorded.call, ident)
+            for ident, recorded in self._by_id.items()
+            if recorded.output is not None
+            and not recorded.consumed
+            and (self._anew_after is None or recorded.call < self._anew_after)
+        ]
+        if missing:
+            names = ", ".join(repr(ident) for _, ident in sorted(missing)[:5])
+            raise KitaruDivergenceError(
+                f"the flow's code no longer makes the recorded call{'s' * (len(missing) > 1)} {names}: it was changed "
+                "since. Put the call back and retry, or start a new execution",
+            )

@@ -1,0 +1,147 @@
+"""The parent's side of an isolated checkpoint: a fresh Python process, values over pipes, no pickle.
+
+Frames are a length of 8 bytes, big endian, and a value by the codec. The child sends facts (log, save) as they happen and
+then one result; a child that dies is a failed attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
+from kitaru.domain.limits import MAX_PAYLOAD_BYTES
+from kitaru.runtime import facts
+from kitaru.runtime.checkpoint import Prepared
+from kitaru.runtime.scope import CallScope, current
+from kitaru.store.values import ValueNotEncodable, canonical_module, decode, encode
+
+_LENGTH_BYTES = 8
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+"""Where this very package is: the child must not find another one."""
+
+
+def run(prepared: Prepared, scope: CallScope) -> object:
+    """Run one attempt in its own process and give its value, or raise its exception.
+
+    Raises KitaruUsageError for a function or argument that cannot go there, TimeoutError (the process is killed),
+    KitaruRuntimeError when the process died.
+    """
+    checkpoint = prepared.checkpoint
+    fn = checkpoint.fn
+    if "<locals>" in fn.__qualname__ or not os.path.isfile(fn.__code__.co_filename):
+        raise KitaruUsageError(
+            f"the checkpoint {checkpoint.name!r} is isolated and has to be a function of a module, not of "
+            f"{fn.__qualname__}: define it at the top level of a file"
+        )
+    try:
+        request = encode(
+            {
+                "file": os.path.realpath(fn.__code__.co_filename),
+                "module": canonical_module(fn.__module__),
+                "qualname": fn.__qualname__,
+                "path": [entry for entry in sys.path if entry],
+                "exec_id": prepared.session.exec_id,
+                "invocation_id": prepared.invocation_id,
+                "name": checkpoint.name,
+                "call": scope.call,
+                "attempt": scope.attempt,
+                "args": list(prepared.args),
+                "kwargs": prepared.kwargs,
+            }
+        )
+    except ValueNotEncodable as refused:
+        raise KitaruUsageError(
+            f"an argument of the isolated checkpoint {checkpoint.name!r} does not encode: {refused}"
+        ) from refused
+    child = subprocess.Popen(
+        [sys.executable, "-m", "kitaru.runtime.isolated"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
+    )
+    timer = _deadline(child, checkpoint.timeout)
+    try:
+        return _converse(child, request, scope)
+    except (EOFError, BrokenPipeError):
+        code = child.wait()
+        if timer is not None and timer.finished.is_set() and code == -signal.SIGKILL:
+            raise TimeoutError(
+                f"the checkpoint {prepared.invocation_id!r} took more than its {checkpoint.timeout:g} seconds; its "
+                "process was killed"
+            ) from None
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        raise KitaruRuntimeError(
+            f"the process of the isolated checkpoint {prepared.invocation_id!r} {how} without a result",
+            code="isolated-process-died",
+        ) from None
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _deadline(child: subprocess.Popen[bytes], timeout: float | None) -> threading.Timer | None:
+    if timeout is None:
+        return None
+    timer = threading.Timer(timeout, child.kill)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _converse(child: subprocess.Popen[bytes], request: bytes, scope: CallScope) -> object:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    write_frame(cast("BinaryIO", child.stdin), request)
+    while True:
+        said = cast("dict[str, object]", decode(read_frame(cast("BinaryIO", child.stdout))))
+        match said:
+            case {"log": dict() as metadata}:
+                _as_call(scope, lambda: facts.log(**cast("dict[str, object]", metadata)))  # noqa: B023
+            case {"save": str(name), "value": value, "type": kind, "tags": tags}:
+                _as_call(scope, lambda: facts.save(name, value, type=kind, tags=tags))  # type: ignore[arg-type] # noqa: B023
+            case {"value": value}:
+                return value
+            case {"error": error, "text": text, "trace": trace}:
+                raised = error if isinstance(error, BaseException) else KitaruRuntimeError(str(text))
+                raised.add_note(f"in the isolated process:\n{trace}")
+                raise raised
+            case _:
+                raise EOFError
+
+
+def _as_call(scope: CallScope, do: Callable[[], None]) -> None:
+    token = current.set(scope)
+    try:
+        do()
+    finally:
+        current.reset(token)
+
+
+def write_frame(pipe: BinaryIO, data: bytes) -> None:
+    """Send one value's bytes."""
+    pipe.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+    pipe.flush()
+
+
+def read_frame(pipe: BinaryIO) -> bytes:
+    """Receive one value's bytes. Raises EOFError when the other side is gone, or talks nonsense."""
+    header = pipe.read(_LENGTH_BYTES)
+    length = int.from_bytes(header, "big")
+    if len(header) < _LENGTH_BYTES or length > 2 * MAX_PAYLOAD_BYTES:
+        raise EOFError
+    data = pipe.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data

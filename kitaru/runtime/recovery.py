@@ -1,0 +1,82 @@
+"""Going on with executions whose runner is gone: the code is found first, then the execution is claimed, then it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from kitaru.domain.commands import Claim
+from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
+from kitaru.domain.events import ExecutionStarted
+from kitaru.domain.state import ABSENT, ExecutionStatus, evolve
+from kitaru.runtime import code, process, start
+from kitaru.runtime.history import History
+from kitaru.runtime.runner import Runner
+from kitaru.runtime.session import Session
+from kitaru.store.log import EventLog, Head
+
+if TYPE_CHECKING:
+    from kitaru.runtime.flow import Flow
+
+
+def is_lost(log: EventLog, head: Head) -> bool:
+    """Whether the execution should be running and nobody runs it."""
+    state = head.state
+    if state.status is not ExecutionStatus.RUNNING:
+        return False
+    if state.runner is None:
+        return True
+    if state.runner == log.leases.acquire():
+        return process.find(log.location, head.exec_id) is None
+    return not log.leases.is_alive(state.runner)
+
+
+def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -> list[Runner]:
+    """Go on with those of the executions that are lost, each in a thread of this process; the runners.
+
+    `target` (FILE:flow) names another place of the code. Raises KitaruRuntimeError when the code cannot be loaded: the
+    execution stays as it was.
+    """
+    flow = code.load_flow(target) if target is not None else None
+    runners: list[Runner] = []
+    for exec_id in exec_ids:
+        runners.append(take_over(log, exec_id, flow))
+    return runners
+
+
+def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None) -> Runner:
+    """Claim a lost execution and run it on. Raises KitaruStateError when somebody runs it or it waits."""
+    head = log.head(exec_id)
+    if flow is None:
+        flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
+    lost = head.state.epoch if is_lost(log, head) else None
+    log.execute(exec_id, Claim(log.leases.acquire(), lost), start.clock.now())
+    return launch(log, exec_id, flow)
+
+
+def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:
+    """Run an execution that this process has just claimed."""
+    head = log.head(exec_id)
+    state, history, options = ABSENT, History(), None
+    for recorded in log.read(exec_id, limit=head.version):
+        event = recorded.event
+        state = evolve(state, event)  # type: ignore[arg-type]
+        history.add(event)
+        if isinstance(event, ExecutionStarted):
+            options = event.options
+    if options is None:
+        raise KitaruNotFoundError(f"the execution {exec_id} has no events in the store {log.location}")
+    if state.runner != log.leases.acquire():
+        raise KitaruStateError(f"another runner has taken the execution {exec_id} over")
+    session = Session(log, head._replace(state=state), options, start.clock, history, is_async=flow.is_async)
+    runner = Runner(flow.fn, session)
+    runner.start()
+    return runner
+
+
+def started_event(log: EventLog, exec_id: str) -> ExecutionStarted:
+    """The first event. Raises KitaruNotFoundError."""
+    for recorded in log.read(exec_id, limit=1):
+        if isinstance(recorded.event, ExecutionStarted):
+            return recorded.event
+    raise KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")

@@ -1,0 +1,253 @@
+"""Runs one claimed execution in a thread of its own: the body from the top, as often as the flow's retries allow, to
+its recorded end, or to the point where the runner leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import wait as wait_for_futures
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import cast
+
+from kitaru.domain.errors import KitaruContextError, KitaruDivergenceError, KitaruError, KitaruRuntimeError
+from kitaru.domain.events import (
+    Event,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionRetried,
+    ExecutionSuspended,
+)
+from kitaru.domain.state import ExecutionState
+from kitaru.runtime import failures, process
+from kitaru.runtime.history import History
+from kitaru.runtime.leaving import Reason, RunnerLeaves
+from kitaru.runtime.scope import FlowScope, current
+from kitaru.runtime.session import Session, encode_payload
+from kitaru.store.log import EventLog
+from kitaru.store.values import ValueNotEncodable, decode
+
+logger = logging.getLogger("kitaru")
+_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How one run of the body ended. `left`: it was unwound, whatever else stands here."""
+
+    value: object = None
+    error: BaseException | None = None
+    left: bool = False
+
+
+class Runner:
+    """One live execution. `error` is the exception that ended it, once `done` is set."""
+
+    def __init__(self, body: Callable[..., object], session: Session) -> None:
+        self.exec_id = session.exec_id
+        self.store = session.log.location
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+        self._body = body
+        self._session = session
+        self._thread = threading.Thread(target=self._run, name=f"kitaru-{session.exec_id[-6:]}", daemon=False)
+
+    @property
+    def session(self) -> Session:
+        """The execution as this runner holds it."""
+        return self._session
+
+    def start(self) -> None:
+        """Begin in a thread of its own; the process stays until it ended."""
+        process.enter(self)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave at the next boundary; the execution can be recovered later."""
+        self._session.leave(Reason.STOPPED)
+
+    def join(self) -> None:
+        """Wait until the runner has left."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._live()
+        except RunnerLeaves as left:
+            self.error = left.__cause__ or self._session.broken
+        except BaseException as error:
+            # Nothing of the user's is left running here: this is a fault of the runtime, and it must not be silent.
+            logger.exception("the runner of %s failed", self.exec_id)
+            self.error = error
+        finally:
+            self._session.close()
+            process.leave(self)
+            self.done.set()
+
+    def _live(self) -> None:
+        session = self._session
+        while True:
+            inputs = self._inputs()
+            ending = self._run_async(inputs) if session.is_async else self._run_sync(inputs)
+            if ending.left:
+                self.error = session.broken
+                if session.broken is None:
+                    self._record(
+                        lambda at: ExecutionCancelled(at=at)
+                        if session.reason is Reason.CANCELLED
+                        else ExecutionSuspended(at=at)
+                    )
+                return
+            if session.divergence is not None:
+                ending = _Ending(error=session.divergence)
+            error = ending.error
+            if error is None:
+                error = self._complete(ending.value)
+                if error is None:
+                    return
+            elif self._may_retry(error):
+                self._record(lambda at: ExecutionRetried(at=at, by="flow", automatic=True))
+                session.rewind(read_history(session.log, self.exec_id))
+                continue
+            self._fail(error)
+            return
+
+    def _inputs(self) -> dict[str, object]:
+        recorded = self._session.history.inputs
+        if recorded is None:
+            raise KitaruRuntimeError(f"the execution {self.exec_id} has no recorded inputs")
+        return cast("dict[str, object]", decode(self._session.load(recorded)))
+
+    def _run_sync(self, inputs: dict[str, object]) -> _Ending:
+        session = self._session
+        context = copy_context()
+
+        def body() -> object:
+            current.set(FlowScope(session))
+            return self._body(**inputs)
+
+        try:
+            ending = _Ending(value=context.run(body))
+        except RunnerLeaves:
+            ending = _Ending(left=True)
+        except BaseException as error:
+            ending = _Ending(error=error)
+        wait_for_futures(list(session.submitted))
+        return _Ending(left=True) if session.unwound else ending
+
+    def _run_async(self, inputs: dict[str, object]) -> _Ending:
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            loop.set_task_factory(_task_with_path)
+            return runner.run(self._supervise(inputs))
+
+    async def _supervise(self, inputs: dict[str, object]) -> _Ending:
+        session = self._session
+        loop = asyncio.get_running_loop()
+        leaving = asyncio.Event()
+        session.on_leave = lambda: loop.call_soon_threadsafe(leaving.set)
+        if session.leaving.is_set():
+            leaving.set()
+        context = copy_context()
+        context.run(lambda: current.set(FlowScope(session)))
+        body = cast("Coroutine[object, object, object]", self._body(**inputs))
+        main: asyncio.Task[object] = asyncio.Task(body, loop=loop, context=context)
+        watch = loop.create_task(leaving.wait())
+        await asyncio.wait({main, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not main.done():
+            # What is in flight may end, unless nobody can record it or it was told to stop.
+            while session.reason is Reason.STOPPED and session.state.in_flight and not main.done():
+                await asyncio.sleep(_POLL_SECONDS)
+            session.unwound = session.unwound or not main.done()
+            main.cancel()
+            await asyncio.wait({main})
+        watch.cancel()
+        session.on_leave = None
+        ending = _ending_of(main)
+        unfinished = sorted(session.awaited)
+        if ending.error is None and unfinished and not session.unwound:
+            names = ", ".join(repr(name) for name in unfinished[:5])
+            ending = _Ending(
+                error=KitaruContextError(
+                    f"the flow returned while the checkpoint calls {names} were not awaited to their end; await them, "
+                    "or run them in an asyncio.TaskGroup",
+                    code="not-awaited",
+                )
+            )
+        await self._end_tasks()
+        return _Ending(left=True) if session.unwound else ending
+
+    async def _end_tasks(self) -> None:
+        session = self._session
+        while session.submitted and not session.unwound:
+            await asyncio.wait([asyncio.wrap_future(each) for each in session.submitted])
+        others = asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _complete(self, value: object) -> BaseException | None:
+        try:
+            self._session.history.check_all_made()
+            output, _ = encode_payload(value, "what the flow returned")
+        except (KitaruDivergenceError, ValueNotEncodable) as refused:
+            return refused
+        self._record(lambda at: ExecutionCompleted(at=at, output=output))
+        return None
+
+    def _may_retry(self, error: BaseException) -> bool:
+        session = self._session
+        if isinstance(error, KitaruDivergenceError) or not isinstance(error, Exception):
+            return False
+        return session.history.automatic_retries < session.options.retries and not session.state.in_flight
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = error
+        described = failures.describe(error, failures.origin_of(error))._asdict()
+        self._record(lambda at: ExecutionFailed(at=at, **described))
+
+    def _record(self, make: Callable[[int], Event]) -> None:
+        def build(_: ExecutionState, at: int) -> tuple[Event, ...]:
+            return (make(at),)
+
+        self._session.report(build)
+
+
+def _ending_of(main: asyncio.Task[object]) -> _Ending:
+    if main.cancelled():
+        return _Ending(error=KitaruError("the flow's main task was cancelled by its own code", code="cancelled-itself"))
+    error = main.exception()
+    if isinstance(error, RunnerLeaves):
+        return _Ending(left=True)
+    return _Ending(value=main.result()) if error is None else _Ending(error=error)
+
+
+def _task_with_path(
+    loop: asyncio.AbstractEventLoop,
+    coro: Coroutine[object, object, object],
+    *,
+    context: Context | None = None,
+    **options: object,
+) -> asyncio.Task[object]:
+    """Give every task that a flow's code starts a scope of its own, named by its place among its parent's tasks."""
+    own = copy_context() if context is None else context
+    scope = own.get(current)
+    if isinstance(scope, FlowScope) and scope.thread == threading.get_ident():
+        child = scope.child()
+        try:
+            own.run(lambda: current.set(child))
+        except RuntimeError:  # the caller's own context, which is entered: give the task a copy
+            own = own.copy()
+            own.run(lambda: current.set(child))
+    return asyncio.Task(coro, loop=loop, context=own, **options)  # type: ignore[arg-type]
+
+
+def read_history(log: EventLog, exec_id: str) -> History:
+    """The index of everything recorded."""
+    history = History()
+    for recorded in log.read(exec_id):
+        history.add(recorded.event)
+    return history

@@ -1,0 +1,121 @@
+"""Where the running code stands: in a flow's body, in a checkpoint's body, or outside.
+
+Imports only the standard library's contextvars and threading: decorating a function must stay cheap.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from kitaru.domain.errors import KitaruContextError, KitaruUsageError
+
+if TYPE_CHECKING:
+    from kitaru.runtime.session import Session
+
+
+class FlowScope:
+    """The flow's own thread, or one of its tasks. `path` is "" for the body and "2/1/" for the first task of its second.
+
+    Ids are given here in the order of the calls; a task's ids carry its path, so that no interleaving moves them.
+    """
+
+    __slots__ = ("counters", "path", "session", "tasks", "thread")
+
+    def __init__(self, session: Session, path: str = "") -> None:
+        self.session = session
+        self.path = path
+        self.thread = threading.get_ident()
+        self.counters: dict[str, int] = {}
+        self.tasks = 0
+
+    @property
+    def exec_id(self) -> str:
+        """The execution's id."""
+        return self.session.exec_id
+
+    def child(self) -> FlowScope:
+        """The scope of the next task that this one starts."""
+        self.tasks += 1
+        return FlowScope(self.session, f"{self.path}{self.tasks}/")
+
+    def take(self, name: str) -> str:
+        """The next free invocation id of a name: `name`, `name_2`, …"""
+        taken = self.session.taken
+        number = self.counters.get(name, 0)
+        while True:
+            number += 1
+            candidate = self.path + (name if number == 1 else f"{name}_{number}")
+            if candidate not in taken:
+                break
+        self.counters[name] = number
+        taken.add(candidate)
+        return candidate
+
+    def pin(self, invocation_id: str) -> str:
+        """Take an id that the caller chose. Raises KitaruUsageError when it is taken or no id."""
+        if not invocation_id or "/" in invocation_id:
+            raise KitaruUsageError(f"id={invocation_id!r} cannot be an invocation id: it is empty or contains '/'")
+        if invocation_id in self.session.taken:
+            raise KitaruUsageError(f"the invocation id {invocation_id!r} is taken in this execution; choose another")
+        self.session.taken.add(invocation_id)
+        return invocation_id
+
+
+class CallScope:
+    """One attempt of a checkpoint call."""
+
+    __slots__ = ("attempt", "call", "invocation_id", "name", "session")
+
+    def __init__(self, session: Session, call: int, attempt: int, name: str, invocation_id: str) -> None:
+        self.session = session
+        self.call = call
+        self.attempt = attempt
+        self.name = name
+        self.invocation_id = invocation_id
+
+    @property
+    def exec_id(self) -> str:
+        """The execution's id."""
+        return self.session.exec_id
+
+
+class RemoteScope:
+    """One attempt in a process of its own: what it records is sent to the runner."""
+
+    __slots__ = ("exec_id", "invocation_id", "name", "send")
+
+    def __init__(self, exec_id: str, invocation_id: str, name: str, send: Callable[[dict[str, object]], None]) -> None:
+        self.exec_id = exec_id
+        self.invocation_id = invocation_id
+        self.name = name
+        self.send = send
+
+
+Scope = FlowScope | CallScope | RemoteScope | None
+current: ContextVar[Scope] = ContextVar("kitaru_scope", default=None)
+
+
+def flow_scope(what: str) -> FlowScope:
+    """The flow body's scope, for a call that is only possible there. Raises KitaruContextError."""
+    scope = current.get()
+    if isinstance(scope, FlowScope):
+        if scope.thread == threading.get_ident():
+            return scope
+        raise KitaruContextError(
+            f"{what} was called from a thread of your own inside a flow; only the flow's own thread and its tasks may: "
+            "use .submit(...) or .map(...) to run checkpoints at the same time",
+            code="foreign-thread",
+        )
+    if scope is None:
+        raise KitaruContextError(
+            f"{what} was called outside a flow; call it in a function decorated with @flow, started by .run(...) "
+            "(in a thread of your own inside a flow: use .submit(...) instead)",
+            code="outside-flow",
+        )
+    raise KitaruContextError(
+        f"{what} was called inside the checkpoint {scope.name!r}; only a flow's body may: call it there, before or after",
+        code="inside-checkpoint",
+    )

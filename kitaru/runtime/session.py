@@ -1,0 +1,194 @@
+"""One execution as its runner holds it: the state in memory, appends by expected version, and the way out.
+
+Everything that a runner records goes through `Session.report`. It decides on the state in memory; when somebody from
+outside was faster, it reads the tail, decides again, and goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from kitaru.domain.commands import Report
+from kitaru.domain.decide import advance
+from kitaru.domain.errors import KitaruBackendError, KitaruDivergenceError, KitaruError, KitaruFencedError
+from kitaru.domain.events import Event, FlowOptions
+from kitaru.domain.ids import uuid7
+from kitaru.domain.limits import MAX_PAYLOAD_BYTES
+from kitaru.domain.payload import Payload
+from kitaru.domain.state import ExecutionState, ExecutionStatus, evolve
+from kitaru.runtime.clock import Clock
+from kitaru.runtime.history import History
+from kitaru.runtime.leaving import Reason, RunnerLeaves
+from kitaru.store.log import AppendConflict, EventLog, Head, OutcomeUnknown
+from kitaru.store.values import CODEC, ValueNotEncodable, encode_exact
+
+if TYPE_CHECKING:
+    from kitaru.runtime.calls import Outcome
+
+_APPEND_TRIES = 3
+_SUBMIT_THREADS = 32
+
+Build = Callable[[ExecutionState, int], tuple[Event, ...]]
+"""Events from the state as it is and the time, built again after a conflict."""
+
+
+class Session:
+    """A claimed execution. Threads of the flow share it; `leaving` is set once the runner is to go."""
+
+    def __init__(
+        self, log: EventLog, head: Head, options: FlowOptions, clock: Clock, history: History, *, is_async: bool
+    ) -> None:
+        self.log = log
+        self.clock = clock
+        self.options = options
+        self.history = history
+        self.exec_id = head.exec_id
+        self.epoch = head.state.epoch
+        self.replaying = bool(head.state.calls)
+        self.taken: set[str] = set()
+        self.awaited: dict[str, str] = {}
+        """Async calls whose outcome nobody has received yet: invocation id → checkpoint name."""
+        self.leaving = threading.Event()
+        self.reason: Reason | None = None
+        self.unwound = False
+        """Whether RunnerLeaves was raised into the body: whatever it does afterwards is discarded."""
+        self.broken: BaseException | None = None
+        self.on_leave: Callable[[], None] | None = None
+        self.divergence: KitaruDivergenceError | None = None
+        self.is_async = is_async
+        self.submitted: set[Future[Outcome]] = set()
+        self._pool: ThreadPoolExecutor | None = None
+        self._head = head
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> ExecutionState:
+        """The state after the last event that this runner knows of."""
+        return self._head.state
+
+    def report(self, build: Build) -> tuple[Event, ...]:
+        """Record what `build` says. Raises RunnerLeaves when this runner may record no more, KitaruStateError and
+        KitaruRuntimeError when the rules refuse it.
+        """
+        with self._lock:
+            while True:
+                if self.broken is not None:
+                    self.unwound = True
+                    raise RunnerLeaves(self.reason or Reason.BROKEN)
+                head = self._head
+                at = self.clock.now()
+                try:
+                    events = build(head.state, at)
+                    state = advance(head.state, Report(self.epoch, events), at)
+                    self._head = self._append(head, events, state, at)
+                except AppendConflict:
+                    self._catch_up()
+                    continue
+                except KitaruFencedError as fenced:
+                    self.leave(Reason.FENCED, fenced)
+                    self.unwound = True
+                    raise RunnerLeaves(Reason.FENCED) from fenced
+                except KitaruBackendError as broken:
+                    self.leave(Reason.BROKEN, broken)
+                    self.unwound = True
+                    raise RunnerLeaves(Reason.BROKEN) from broken
+                return events
+
+    def _append(self, head: Head, events: tuple[Event, ...], state: ExecutionState, at: int) -> Head:
+        unix_ms = at // 1000
+        bits = os.urandom(10 * len(events))
+        ids = [uuid7(unix_ms, int.from_bytes(bits[i : i + 10])) for i in range(0, len(bits), 10)]
+        for _ in range(_APPEND_TRIES):
+            try:
+                return self.log.append(head, events, state, ids)
+            except OutcomeUnknown as unknown:
+                cause: BaseException = unknown
+        raise KitaruBackendError(
+            f"the store at {self.log.location} did not say whether it took the last events of {self.exec_id}; "
+            "mend it and run `kitaru recover`",
+            code="outcome-unknown",
+        ) from cause
+
+    def _catch_up(self) -> None:
+        """Read what others appended: answers, a cancel, tags, or another runner's claim."""
+        end = self.log.head(self.exec_id)
+        state = self._head.state
+        for recorded in self.log.read(self.exec_id, after=state.version, limit=end.version - state.version):
+            state = evolve(state, recorded.event)  # type: ignore[arg-type]
+        self._head = end._replace(state=state)
+        if state.epoch != self.epoch or (state.runner is None and not _is_finished(state)):
+            raise KitaruFencedError(f"another runner has taken {self.exec_id} over (epoch {state.epoch})")
+        if state.status is ExecutionStatus.CANCELLED:
+            self.leave(Reason.CANCELLED, KitaruFencedError("the execution was cancelled"))
+        elif state.cancel_requested:
+            self.leave(Reason.CANCELLED)
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads of submitted calls, made at the first of them."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_SUBMIT_THREADS, thread_name_prefix=f"kitaru-{self.exec_id[-6:]}")
+        return self._pool
+
+    def close(self) -> None:
+        """End the threads; calls that were not begun are dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def check_leaving(self) -> None:
+        """Raise RunnerLeaves when the runner is to go: called at every boundary, recorded or not."""
+        if self.reason is not None:
+            self.unwound = True
+            raise RunnerLeaves(self.reason)
+
+    def rewind(self, history: History) -> None:
+        """Begin the body anew: ids are given from the start again."""
+        self.history = history
+        self.taken.clear()
+        self.awaited.clear()
+        self.replaying = True
+
+    def leave(self, reason: Reason, broken: KitaruError | None = None) -> None:
+        """Make this runner go at the next boundary; with `broken` it may not even record that it went."""
+        if broken is not None and self.broken is None:
+            self.broken = broken
+            self.reason = reason
+        elif self.reason is None:
+            self.reason = reason
+        self.leaving.set()
+        if self.on_leave is not None:
+            self.on_leave()
+
+    def load(self, payload: Payload) -> bytes:
+        """A payload's bytes, wherever they are."""
+        return payload.data if payload.data is not None else self.log.load(payload)
+
+
+def encode_payload(value: object, what: str) -> tuple[Payload, object]:
+    """A value as a payload, and the value that it decodes to, which is the one to go on with.
+
+    Raises ValueNotEncodable, also past the payload limit; `what` names the value's role.
+    """
+    if isinstance(value, (str, bytes, bytearray)) and len(value) > MAX_PAYLOAD_BYTES:
+        raise _too_large(value, len(value), what)
+    data, decoded = encode_exact(value)
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise _too_large(value, len(data), what)
+    return Payload.of(data, CODEC), decoded
+
+
+def _too_large(value: object, size: int, what: str) -> ValueNotEncodable:
+    return ValueNotEncodable(
+        type_name=type(value).__name__,
+        path="$",
+        reason=f"{what} takes {size:,} bytes, more than the {MAX_PAYLOAD_BYTES:,} that one value may have; "
+        "write it to a file or an object store in the checkpoint and return where it is",
+    )
+
+
+def _is_finished(state: ExecutionState) -> bool:
+    return state.status is not None and state.status.is_finished

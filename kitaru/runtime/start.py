@@ -1,0 +1,169 @@
+"""Starting an execution: inputs checked and encoded, the first events appended, the runner set going."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from typing import TYPE_CHECKING, TypeVar
+
+from kitaru.domain.commands import Start
+from kitaru.domain.errors import (
+    KitaruFeatureNotAvailableError,
+    KitaruStateError,
+    KitaruUsageError,
+)
+from kitaru.domain.events import ExecutionStarted, FlowOptions
+from kitaru.domain.ids import flow_id, uuid7
+from kitaru.domain.payload import Payload
+from kitaru.domain.state import ABSENT, evolve
+from kitaru.runtime import code, trust
+from kitaru.runtime.clock import Clock, SystemClock
+from kitaru.runtime.handle import FlowHandle
+from kitaru.runtime.history import History
+from kitaru.runtime.options import Cache, ImageSettings, checked_cache, checked_count
+from kitaru.runtime.runner import Runner
+from kitaru.runtime.scope import FlowScope, current
+from kitaru.runtime.session import Session, encode_payload
+from kitaru.store.log import EventLog
+from kitaru.store.values import ValueNotEncodable, encode
+
+if TYPE_CHECKING:
+    from kitaru.runtime.flow import Flow
+
+R = TypeVar("R")
+clock: Clock = SystemClock()
+_warned_about_images: set[str] = set()
+_OPTIONS = ("stack", "cache", "retries", "image")
+
+
+def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object]) -> FlowHandle[R]:
+    """Start one execution; see `Flow.run`."""
+    if code.is_loading():
+        raise KitaruUsageError(
+            f"{flow.name}.run(...) was called while its file was being loaded to go on with an execution; put the call "
+            'under `if __name__ == "__main__":`',
+            code="unguarded-script",
+        )
+    from kitaru.compose import open_log  # noqa: PLC0415  (compose knows the runtime's neighbours, not the other way)
+    from kitaru.settings import configured as settings  # noqa: PLC0415
+    from kitaru.settings import resolve_project, resolve_store  # noqa: PLC0415
+
+    project = resolve_project()
+    given = {name: inputs.pop(name) for name in _OPTIONS if name in inputs}
+    log = open_log(resolve_store())
+    started = ExecutionStarted(
+        at=clock.now(),
+        flow_id=flow_id(log.store_id, project, flow.name),
+        flow_name=flow.name,
+        project=project,
+        target=code.target_of(flow.fn.__code__.co_filename, flow.fn.__qualname__),
+        options=FlowOptions(
+            retries=checked_count(_first(given.get("retries"), flow.retries or None, settings.retries, 0), "retries"),
+            cache=checked_cache(given.get("cache"), "cache"),
+            default_cache=checked_cache(_first(flow.cache, settings.cache, _cache_from_environment()), "cache"),
+            strict=flow.strict,
+            image=_image(_first(given.get("image"), flow.image, settings.image), flow.name),
+            max_cost_usd=flow.settings.max_cost_usd,
+            max_tokens=flow.settings.max_tokens,
+        ),
+        stack=_stack(_first(given.get("stack"), flow.stack, settings.stack, "local")),
+        tags=flow.settings.tags,
+        inputs=_encoded_inputs(flow, args, inputs),
+        metadata=None if not flow.settings.metadata else encode_payload(dict(flow.settings.metadata), "metadata")[0],
+        idempotency_key=flow.settings.idempotency_key or _child_key(flow.name),
+    )
+    if started.target.file is not None:
+        trust.trust_folder_of(log.store_id, started.target.file)
+    return _begin(flow, log, started)
+
+
+def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> FlowHandle[R]:
+    exec_id = new_exec_id()
+    head, events = log.execute(exec_id, Start(started, log.leases.acquire()), started.at)
+    if not events:
+        return _existing(flow, log, head.exec_id, started)
+    state = ABSENT
+    history = History()
+    for event in events:
+        state = evolve(state, event)
+        history.add(event)
+    session = Session(log, head._replace(state=state), started.options, clock, history, is_async=flow.is_async)
+    runner = Runner(flow.fn, session)
+    runner.start()
+    return FlowHandle(log, exec_id, flow, runner)
+
+
+def _existing(flow: Flow[..., R], log: EventLog, exec_id: str, started: ExecutionStarted) -> FlowHandle[R]:
+    first = next(iter(log.read(exec_id, limit=1))).event
+    if isinstance(first, ExecutionStarted) and first.inputs.digest == started.inputs.digest:
+        return FlowHandle(log, exec_id, flow, None)
+    raise KitaruStateError(
+        f"the idempotency key {started.idempotency_key!r} belongs to the execution {exec_id}, which has other inputs; "
+        "use another key",
+        code="idempotency-conflict",
+    )
+
+
+def new_exec_id() -> str:
+    """A fresh execution id."""
+    return uuid7(clock.now() // 1000, int.from_bytes(os.urandom(10)))
+
+
+def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
+    try:
+        bound = inspect.signature(flow.fn).bind(*args, **inputs)
+    except TypeError as error:
+        raise KitaruUsageError(f"{flow.name}.run(): {error}") from None
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(name, {})
+    try:
+        return encode_payload(arguments, "the inputs")[0]
+    except ValueNotEncodable as refused:
+        for name, value in arguments.items():
+            try:
+                encode(value)
+            except ValueNotEncodable as culprit:
+                raise KitaruUsageError(f"{flow.name}.run(): the input {name!r} does not encode: {culprit}") from culprit
+        raise KitaruUsageError(f"{flow.name}.run(): {refused}") from refused
+
+
+def _child_key(flow_name: str) -> str | None:
+    """A run inside a flow's body is made once: going on finds the execution that it started before."""
+    scope = current.get()
+    if not isinstance(scope, FlowScope):
+        return None
+    scope.session.check_leaving()
+    return f"child:{scope.session.exec_id}:{scope.take('#run')}:{flow_name}"[:256]
+
+
+def _cache_from_environment() -> Cache:
+    named = os.environ.get("KITARU_CACHE") or None
+    return {"true": True, "1": True, "false": False, "0": False}.get(named.lower(), named) if named else None
+
+
+def _stack(stack: object) -> str:
+    if stack == "local":
+        return "local"
+    if stack == "worker":
+        raise KitaruFeatureNotAvailableError("the stack 'worker' is not built yet; run on 'local'")
+    raise KitaruUsageError(f"there is no stack {stack!r}; there is 'local'")
+
+
+def _image(image: object, flow_name: str) -> str | None:
+    if image is None:
+        return None
+    if not isinstance(image, (str, ImageSettings)):
+        raise KitaruUsageError(f"image has to be a text or ImageSettings, not {image!r}")
+    if flow_name not in _warned_about_images:
+        _warned_about_images.add(flow_name)
+        warnings.warn(f"the flow {flow_name} runs on the local stack; its image is recorded, not used", stacklevel=4)
+    return image if isinstance(image, str) else repr(image)
+
+
+def _first(*settings: object) -> object:
+    return next((setting for setting in settings if setting is not None), None)
+

@@ -1,0 +1,88 @@
+"""From which folders a store's executions may load code: the user's own list, never the store's.
+
+The list lives in the user's configuration directory, by store id. Running a file trusts its folder alone; `kitaru trust`
+trusts a folder with everything below it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import TypedDict, cast
+
+from kitaru.domain.errors import KitaruUsageError
+from kitaru.settings import config_dir
+
+
+class _Trusted(TypedDict):
+    folders: list[str]
+    trees: list[str]
+
+
+_known: set[tuple[str, str]] = set()
+
+
+def trust_folder_of(store_id: str, file: str) -> None:
+    """The user runs a flow of this file: its folder is trusted for the store from now on."""
+    folder = os.path.dirname(os.path.realpath(file))
+    if (store_id, folder) in _known:
+        return
+    if folder not in _read(_path()).get(store_id, _Trusted(folders=[], trees=[]))["folders"]:
+        _add(store_id, "folders", folder)
+    _known.add((store_id, folder))
+
+
+def trust_tree(store_id: str, path: str) -> str:
+    """Trust a folder and everything below it for the store; gives its real path. Raises KitaruUsageError."""
+    folder = os.path.realpath(os.path.expanduser(path))
+    if not os.path.isdir(folder):
+        raise KitaruUsageError(f"{path} is not a folder; give one that holds your flows")
+    _add(store_id, "trees", folder)
+    return folder
+
+
+def is_trusted(store_id: str, file: str) -> bool:
+    """Whether code of that file may be loaded for executions of the store."""
+    real = os.path.realpath(file)
+    trusted = _read(_path()).get(store_id)
+    if trusted is None:
+        return False
+    folder = os.path.dirname(real)
+    return folder in trusted["folders"] or any(
+        folder == tree or folder.startswith(tree.rstrip(os.sep) + os.sep) for tree in trusted["trees"]
+    )
+
+
+def _path() -> Path:
+    return config_dir() / "trust.json"
+
+
+def _read(path: Path) -> dict[str, _Trusted]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise KitaruUsageError(f"{path} is damaged; remove it, then `kitaru trust` your folders again") from None
+    return cast("dict[str, _Trusted]", loaded) if isinstance(loaded, dict) else {}
+
+
+def _add(store_id: str, kind: str, folder: str) -> None:
+    path = _path()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        everything = _read(path)
+        trusted = everything.setdefault(store_id, _Trusted(folders=[], trees=[]))
+        entries = trusted["trees"] if kind == "trees" else trusted["folders"]
+        if folder in entries:
+            return
+        entries.append(folder)
+        fresh = path.with_suffix(".new")
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(everything, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)

@@ -1,0 +1,201 @@
+"""Which store, which project, which options: what was configured, and where it was found.
+
+Everything imports this, so it imports nothing: tomllib only when there is a pyproject.toml, platformdirs only when
+nothing nearer names a store (17 ms).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+from kitaru.domain.errors import KitaruFeatureNotAvailableError, KitaruUsageError
+
+FOLDER = ".kitaru"
+"""The store of a project's folder."""
+
+Durability = Literal["full", "os"]
+
+
+class StoreChoice(NamedTuple):
+    """A store and why it is this one. `location` is an absolute folder."""
+
+    location: str
+    why: str
+
+
+@dataclass(slots=True)
+class Configuration:
+    """What `kitaru.configure` set; None where nothing was."""
+
+    store: str | None = None
+    stack: str | None = None
+    cache: bool | str | None = None
+    retries: int | None = None
+    image: object = None
+    durability: Durability | None = None
+    project: str | None = None
+
+
+class Unset:
+    """The type of UNSET."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET = Unset()
+"""Not given, where None means "take it back"."""
+
+configured = Configuration()
+"""This process's own."""
+
+
+def configure(
+    *,
+    store: str | os.PathLike[str] | None | Unset = UNSET,
+    stack: str | None | Unset = UNSET,
+    cache: bool | str | None | Unset = UNSET,
+    retries: int | None | Unset = UNSET,
+    image: object = UNSET,
+    durability: Durability | None | Unset = UNSET,
+    project: str | None | Unset = UNSET,
+) -> None:
+    """Set defaults for this process; None takes one back, what is not given stays. Raises KitaruUsageError."""
+    given: dict[str, object] = {
+        "store": os.fspath(store) if isinstance(store, os.PathLike) else store,
+        "stack": stack,
+        "cache": cache,
+        "retries": retries,
+        "image": image,
+        "durability": durability,
+        "project": project,
+    }
+    changes = {name: value for name, value in given.items() if value is not UNSET}
+    for name in ("store", "stack", "project"):
+        _check_text(name, changes.get(name))
+    if isinstance(changes.get("store"), str):
+        changes["store"] = _placed(cast("str", changes["store"]), Path.cwd())
+    if not isinstance(changes.get("cache"), (bool, str, type(None))):
+        raise KitaruUsageError(f"cache has to be True, False or a version text such as 'v2', not {cache!r}")
+    count = changes.get("retries")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+        raise KitaruUsageError(f"retries has to be a whole number from 0, not {retries!r}")
+    _check_durability(changes.get("durability"), "durability")
+    for name, value in changes.items():
+        setattr(configured, name, value)
+
+
+def resolve_store(explicit: str | os.PathLike[str] | None = None, *, start: Path | None = None) -> StoreChoice:
+    """The store to use, first found: argument, configure, environment, pyproject.toml, `.kitaru/`, the user's folder.
+
+    `start` is where the search upwards begins (the current folder). Nothing is made. Raises KitaruUsageError and, for a
+    server or a database URL, KitaruFeatureNotAvailableError.
+    """
+    here = Path.cwd() if start is None else start
+    if explicit is not None:
+        _check_text("store", os.fspath(explicit))
+        return StoreChoice(_placed(os.fspath(explicit), here), "given as the store")
+    if configured.store is not None:
+        return StoreChoice(configured.store, "set by kitaru.configure(store=...)")
+    if os.environ.get("KITARU_SERVER_URL"):
+        refuse_server("KITARU_SERVER_URL is set")
+    named = os.environ.get("KITARU_STORE")
+    if named:
+        return StoreChoice(_placed(named, here), "set by KITARU_STORE")
+    return _searched_upwards(here) or StoreChoice(_user_store(), "the user's data folder: nothing nearer names a store")
+
+
+def resolve_project(explicit: str | None = None) -> str:
+    """The project to use: argument, configure, KITARU_PROJECT, else `default`. Raises KitaruUsageError."""
+    _check_text("project", explicit)
+    return explicit or configured.project or os.environ.get("KITARU_PROJECT") or "default"
+
+
+def resolve_durability() -> Durability:
+    """How far an outcome is written before its append returns: configure, KITARU_DURABILITY, else `full`."""
+    if configured.durability is not None:
+        return configured.durability
+    named = os.environ.get("KITARU_DURABILITY") or "full"
+    _check_durability(named, "KITARU_DURABILITY")
+    return cast("Durability", named)
+
+
+def config_dir() -> Path:
+    """The user's folder for keys, tokens and trusted folders: never inside a store. KITARU_CONFIG_DIR moves it."""
+    named = os.environ.get("KITARU_CONFIG_DIR")
+    if named:
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_config_path
+
+    return user_config_path("kitaru", appauthor=False)
+
+
+def refuse_server(what: str) -> None:
+    """Raise the error for a server URL: there is no server yet."""
+    raise KitaruFeatureNotAvailableError(
+        f"{what}, but this version has no server: take it away, and name a folder with KITARU_STORE or store=..."
+    )
+
+
+def _user_store() -> str:
+    from platformdirs import user_data_path
+
+    return str(user_data_path("kitaru", appauthor=False))
+
+
+def _searched_upwards(here: Path) -> StoreChoice | None:
+    for folder in (here, *here.parents):
+        pyproject = folder / "pyproject.toml"
+        named = _named_in(pyproject) if pyproject.is_file() else None
+        if named is not None:
+            return StoreChoice(_placed(named, folder), f"set by [tool.kitaru] in {pyproject}")
+    for folder in (here, *here.parents):
+        if (folder / FOLDER).is_dir():
+            return StoreChoice(str(folder / FOLDER), f"the nearest {FOLDER}/ upwards")
+    return None
+
+
+def _named_in(pyproject: Path) -> str | None:
+    try:
+        data = pyproject.read_bytes()
+    except OSError:
+        return None
+    if b"kitaru" not in data:
+        return None
+    import tomllib
+
+    try:
+        table = tomllib.loads(data.decode()).get("tool", {}).get("kitaru", {})
+    except (ValueError, AttributeError) as broken:
+        raise KitaruUsageError(f"{pyproject} cannot be read: {broken}; mend it, or name a store with KITARU_STORE") from None
+    named: object = table.get("store") if isinstance(table, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if named is not None and not isinstance(named, str):
+        raise KitaruUsageError(f"[tool.kitaru] store in {pyproject} has to be a text, not {named!r}")
+    return named or None
+
+
+def _placed(location: str, base: Path) -> str:
+    """An absolute folder. Raises KitaruUsageError for no folder, KitaruFeatureNotAvailableError for a URL."""
+    if "\0" in location or not location.strip():
+        raise KitaruUsageError(f"the store {location!r} is no folder; name one")
+    scheme = location.partition("://")[0].lower() if "://" in location else ""
+    if scheme in ("http", "https"):
+        refuse_server(f"the store {scheme}://… is a server")
+    if scheme:
+        raise KitaruFeatureNotAvailableError(
+            f"the store is a {scheme} URL, and this version keeps stores in folders only: name a folder"
+        )
+    return os.path.normpath(base / Path(location).expanduser())
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise KitaruUsageError(f"{name} has to be a text that is not empty, not {value!r}")
+
+
+def _check_durability(value: object, name: str) -> None:
+    if value not in (None, "full", "os"):
+        raise KitaruUsageError(f"{name} has to be 'full' or 'os', not {value!r}")

@@ -1,0 +1,162 @@
+"""Opening the store's file: created by whoever comes first, checked by everybody, every pragma asserted.
+
+A process that has the store open touches its files through `sqlite3` only: a plain open and close would drop the locks
+that SQLite holds for the whole process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from kitaru.domain.errors import KitaruBackendError
+from kitaru.store.sqlite import schema
+from kitaru.store.sqlite.failures import typed
+
+FILE_NAME = "kitaru.db"
+LOCK_NAME = "write.lock"
+BUSY_SECONDS = 5.0
+_STATEMENTS = 256
+
+_ASSERTED = (("PRAGMA foreign_keys", 1), ("PRAGMA trusted_schema", 0), ("PRAGMA secure_delete", 1), ("PRAGMA journal_mode", "wal"))
+
+
+def database_path(folder: str) -> str:
+    """The file that holds the events."""
+    return os.path.join(folder, FILE_NAME)
+
+
+def make_folder(folder: str) -> None:
+    """Make the store's folder (0700) and its empty database file (0600) unless they are there."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            # Exclusive: a file that was there is not opened, so no lock of this process is lost by closing it.
+            os.close(os.open(database_path(folder), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except PermissionError as error:
+        raise KitaruBackendError(
+            f"the store {folder} cannot be written ({error.strerror}); check who owns it, or name another store", code="store-read-only"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        code = "store-read-only" if isinstance(error, OSError) and error.errno == 30 else "store-unreachable"  # noqa: PLR2004
+        raise KitaruBackendError(f"the store {folder!r} cannot be made ({reason}); name another folder", code=code) from None
+
+
+def connect(folder: str, *, read_only: bool) -> sqlite3.Connection:
+    """A connection to an existing file, with nothing checked yet."""
+    mode = "ro" if read_only else "rw"
+    uri = f"{Path(database_path(folder)).absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS, timeout=BUSY_SECONDS
+    )
+
+
+def open_writer(folder: str) -> sqlite3.Connection:
+    """A connection that writes, on a store that exists and is of this format. Call it under the write lock when it may
+    have to be created. Raises KitaruBackendError.
+    """
+    try:
+        connection = connect(folder, read_only=False)
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            _check_identity(connection, folder)
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise KitaruBackendError(
+                    f"the file system of {folder} has no shared memory, which SQLite's WAL needs; use a local disk",
+                    code="store-unsupported",
+                )
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
+            connection.execute(schema.BEGIN)  # write access, now and not at the first append
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                _create(connection)
+            connection.execute(schema.COMMIT)
+            _assert_pragmas(connection, folder)
+            return connection
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise typed(error, folder) from error
+
+
+def open_reader(folder: str) -> sqlite3.Connection:
+    """A connection that cannot write and leaves the database and its WAL as they are, at its end too."""
+    try:
+        connection = connect(folder, read_only=True)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            if not _check_identity(connection, folder):
+                raise KitaruBackendError(f"the store {folder} is empty; run a flow on it first", code="store-absent")
+            return connection
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise typed(error, folder) from error
+
+
+def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """A value of the meta table."""
+    row: tuple[str] | None = connection.execute(schema.GET_META, (key,)).fetchone()
+    return None if row is None else row[0]
+
+
+def store_id_of(connection: sqlite3.Connection, folder: str) -> str:
+    """The UUID that was made with the store."""
+    text = get_meta(connection, "store_id")
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        return str(UUID(text))
+    raise KitaruBackendError(f"the store {folder} has lost its id; run `kitaru store verify`, and restore a backup", code="store-corrupt")
+
+
+def _check_identity(connection: sqlite3.Connection, folder: str) -> bool:
+    """Whether this is a store of this format; False for an empty file. Raises KitaruBackendError for anything else."""
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application == schema.APPLICATION_ID:
+        if version > schema.FORMAT:
+            raise KitaruBackendError(
+                f"the store {folder} has format {version}, this version of kitaru knows {schema.FORMAT}; upgrade kitaru",
+                code="store-too-new",
+            )
+        return True
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application == 0 and version == 0 and tables == 0:
+        return False
+    raise KitaruBackendError(
+        f"{database_path(folder)} is a database, but not one of kitaru; name another store", code="store-corrupt"
+    )
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in schema.CREATE:
+        connection.execute(statement)
+    facts: Sequence[tuple[str, str]] = (
+        ("store_id", str(uuid4())),
+        ("created_at", str(time.time_ns() // 1000)),
+        ("generation", "1"),
+    )
+    connection.executemany(schema.PUT_META, facts)
+    connection.execute("PRAGMA application_id = 1263096897")
+    connection.execute("PRAGMA user_version = 1")
+
+
+def _assert_pragmas(connection: sqlite3.Connection, folder: str) -> None:
+    for pragma, expected in _ASSERTED:
+        found = connection.execute(pragma).fetchone()
+        if found is None or found[0] != expected:
+            raise KitaruBackendError(
+                f"SQLite {sqlite3.sqlite_version} does not keep `{pragma}` at {expected} for {folder}; use another build",
+                code="store-unsupported",
+            )

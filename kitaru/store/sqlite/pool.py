@@ -1,0 +1,55 @@
+"""Connections that read, kept for the next one who reads: last in, first out, at most a few idle."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from kitaru.domain.errors import KitaruUsageError
+from kitaru.store.sqlite import forks
+from kitaru.store.sqlite.connection import open_reader
+
+IDLE = 4
+
+
+class ReaderPool:
+    """A process's idle readers of one store."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._idle: list[sqlite3.Connection] = []
+        self._all: set[sqlite3.Connection] = set()
+        self._refusal: KitaruUsageError | None = None
+        forks.watch(self)
+
+    def take(self) -> sqlite3.Connection:
+        """An idle connection, or a new one. Raises KitaruBackendError, and KitaruUsageError when closed."""
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = open_reader(self._folder)
+            self._all.add(connection)
+            return connection
+
+    def give(self, connection: sqlite3.Connection) -> None:
+        """Keep a connection for the next reader, or close it."""
+        if len(self._idle) < IDLE and self._refusal is None:
+            self._idle.append(connection)
+        else:
+            self._all.discard(connection)
+            connection.close()
+
+    def close(self) -> None:
+        """Close what is idle; connections in use are closed when they come back."""
+        self._refusal = KitaruUsageError(f"the store {self._folder} is closed; open it again", code="store-closed")
+        while self._idle:
+            connection = self._idle.pop()
+            self._all.discard(connection)
+            connection.close()
+
+    def forget(self) -> None:
+        """In a forked child: never touch the parent's connections, not even to close them."""
+        self._refusal = forks.refusal(self._folder)
+        forks.keep(self._all)
+        self._idle, self._all = [], set()

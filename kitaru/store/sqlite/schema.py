@@ -1,0 +1,110 @@
+"""Every table of the store and every statement on them. Statements are constants; values are parameters.
+
+`streams` has one row for each execution: where its chain ends, and all that decides a command. `events` has the events of
+all executions; a position is never used twice, because the largest row always stays: deleting an execution first puts a
+tombstone (version 0) behind it, in the same transaction. That keeps what AUTOINCREMENT promises without the page that
+AUTOINCREMENT writes in every commit (6 to 12 µs of 190, measured).
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x4B495441
+FORMAT = 1
+
+CREATE = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE streams (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        exec_id TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        status TEXT,
+        epoch INTEGER NOT NULL,
+        runner TEXT,
+        cancel_requested INTEGER NOT NULL,
+        waits INTEGER NOT NULL,
+        pending TEXT,
+        seal INTEGER NOT NULL,
+        erased INTEGER NOT NULL DEFAULT 0,
+        flow_id TEXT,
+        idempotency_key TEXT
+    )""",
+    """CREATE UNIQUE INDEX streams_by_idempotency_key ON streams (flow_id, idempotency_key)
+        WHERE idempotency_key IS NOT NULL""",
+    """CREATE TABLE events (
+        position INTEGER PRIMARY KEY,
+        number INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        type TEXT NOT NULL,
+        v INTEGER NOT NULL,
+        event_id TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        body BLOB NOT NULL,
+        payload BLOB,
+        UNIQUE (number, version)
+    )""",
+    "CREATE TABLE blobs (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, data BLOB NOT NULL)",
+    """CREATE TABLE blob_uses (
+        number INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        blob INTEGER NOT NULL REFERENCES blobs (id),
+        PRIMARY KEY (number, version, blob)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX blob_uses_by_blob ON blob_uses (blob)",
+)
+
+BEGIN = "BEGIN IMMEDIATE"
+COMMIT = "COMMIT"
+ROLLBACK = "ROLLBACK"
+
+GET_META = "SELECT value FROM meta WHERE key = ?"
+PUT_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+# --- heads -------------------------------------------------------------------------------------------------------------
+
+GET_HEAD = """SELECT s.number, e.digest, s.erased, s.version, s.digest, s.status, s.epoch, s.runner,
+    s.cancel_requested, s.waits, s.pending, s.seal
+    FROM streams s LEFT JOIN events e ON e.number = s.number AND e.version = s.version WHERE s.exec_id = ?"""
+LIST_HEADS = """SELECT number, exec_id, erased, flow_id, idempotency_key, version, digest, status, epoch, runner,
+    cancel_requested, waits, pending, seal FROM streams WHERE number > ? ORDER BY number LIMIT ?"""
+INSERT_HEAD = """INSERT INTO streams (exec_id, flow_id, idempotency_key, version, digest, status, epoch, runner,
+    cancel_requested, waits, pending, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+MOVE_HEAD = """UPDATE streams SET version = ?, digest = ?, status = ?, epoch = ?, runner = ?, cancel_requested = ?,
+    waits = ?, pending = ?, seal = ? WHERE number = ? AND version = ? AND digest = ?"""
+SET_ERASED = "UPDATE streams SET erased = ? WHERE number = ?"
+FIND_BY_KEY = "SELECT exec_id FROM streams WHERE flow_id = ? AND idempotency_key = ?"
+FIND_IDS = "SELECT exec_id FROM streams WHERE exec_id >= ? AND exec_id < ? ORDER BY exec_id LIMIT ?"
+DELETE_HEAD = "DELETE FROM streams WHERE number = ?"
+COUNT_HEADS = "SELECT count(*) FROM streams"
+
+# --- events ------------------------------------------------------------------------------------------------------------
+
+INSERT_EVENT = """INSERT INTO events (number, version, type, v, event_id, digest, body, payload)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+READ_STREAM = """SELECT position, version, type, v, event_id, digest, body, payload FROM events
+    WHERE number = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?"""
+GET_DIGEST = "SELECT digest FROM events WHERE number = ? AND version = ?"
+READ_TAIL = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
+    s.erased FROM events e LEFT JOIN streams s ON s.number = e.number
+    WHERE e.position > ? AND e.version > 0 ORDER BY e.position LIMIT ?"""
+READ_EVENT_IDS = "SELECT event_id FROM events WHERE number = ? AND version > ? AND version <= ? ORDER BY version"
+FIND_EVENT = "SELECT version FROM events WHERE number = ? AND version > ? AND event_id = ?"
+GET_LAST_POSITION = "SELECT max(position) FROM events"
+COUNT_EVENTS = "SELECT count(*) FROM events WHERE version > 0"
+DELETE_EVENTS = "DELETE FROM events WHERE number = ? AND version > 0"
+INSERT_TOMBSTONE = """INSERT INTO events (number, version, type, v, event_id, digest, body)
+    VALUES (?, 0, 'Tombstone', 1, ?, ?, ?)"""
+LIST_TOMBSTONES = """SELECT position, number, event_id FROM events WHERE version = 0 AND position > ?
+    ORDER BY position LIMIT ?"""
+ERASE_INLINE = "UPDATE events SET payload = NULL WHERE number = ? AND version <= ? AND version > 0 AND payload IS NOT NULL"
+
+# --- blobs -------------------------------------------------------------------------------------------------------------
+
+INSERT_BLOB = "INSERT INTO blobs (digest, data) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING"
+USE_BLOB = """INSERT INTO blob_uses (number, version, blob) SELECT ?, ?, id FROM blobs WHERE digest = ?
+    ON CONFLICT DO NOTHING"""
+GET_BLOB = "SELECT data FROM blobs WHERE digest = ?"
+LIST_BLOBS = "SELECT id, digest, data FROM blobs WHERE id > ? ORDER BY id LIMIT ?"
+LIST_USED_BLOBS = "SELECT DISTINCT blob FROM blob_uses WHERE number = ? AND version <= ?"
+UNUSE_BLOBS = "DELETE FROM blob_uses WHERE number = ? AND version <= ?"
+DELETE_UNUSED_BLOB = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = id)"

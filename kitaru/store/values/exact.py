@@ -1,0 +1,68 @@
+"""A value and what the flow receives in its place: the decoded one, the first time too, proven to be the same."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from orjson import JSONEncodeError, dumps, loads
+
+from kitaru.domain.errors import KitaruBackendError
+from kitaru.store.values.decoding import decode
+from kitaru.store.values.encoding import encode_tagged, is_native
+from kitaru.store.values.refusal import ValueNotEncodable, step, type_name
+
+_IMMUTABLE = frozenset({int, str, bool, type(None)})
+
+
+def encode_exact(value: object) -> tuple[bytes, object]:
+    """The value's bytes, and the decoded value. Encoding the latter gives the same bytes, with exact types.
+
+    Raises ValueNotEncodable, naming type and path, for what does not come back. Equality is never asked: a ZoneInfo
+    that became an offset would still compare equal. What is JSON by itself is not encoded twice.
+    """
+    try:
+        if type(value) in _IMMUTABLE:
+            return dumps(value), value
+        if is_native(value):
+            data = dumps(value)
+            return data, value if type(value) is float else loads(data)
+    except (JSONEncodeError, RecursionError):
+        pass  # a big int or a lone surrogate: tagged; a full stack: said by encode_tagged
+    data = encode_tagged(value)
+    try:
+        decoded = decode(data)
+        again = encode_tagged(decoded)
+    except KitaruBackendError as error:
+        raise ValueNotEncodable(type_name(type(value)), "$", f"its recorded form cannot be read ({error.message})") from error
+    if again != data:
+        place, tag = _difference(loads(data), loads(again), "$")
+        raise ValueNotEncodable(tag or type_name(type(value)), place, "what comes back is not the same")
+    return data, decoded
+
+
+def _difference(left: Any, right: Any, path: str) -> tuple[str, str]:
+    """Where two trees first differ, as a path into the value, and the type that is recorded there."""
+    if type(left) is not type(right) or type(left) not in (dict, list):
+        return path, ""
+    if type(left) is list:
+        for index, (mine, other) in enumerate(zip(left, right, strict=False)):
+            if mine != other:
+                return _difference(mine, other, f"{path}[{index}]")
+        return path, ""
+    here = str(cast("dict[str, object]", left).get("c", left.get("$", ""))).replace(":", ".")
+    if left.get("$") != right.get("$") or left.get("c") != right.get("c"):
+        return path, here
+    for key, mine in left.items():
+        if key in right and mine != right[key]:
+            inner = path if "$" in left else path + step(key)
+            found, tag = _attribute_difference(mine, right[key], inner) if "$" in left else _difference(mine, right[key], inner)
+            return found, tag or here
+    return path, here
+
+
+def _attribute_difference(left: Any, right: Any, path: str) -> tuple[str, str]:
+    if type(left) is dict and type(right) is dict and "$" not in left and left.keys() == right.keys():
+        for key, mine in left.items():
+            if mine != right[key]:
+                return _difference(mine, right[key], path + step(key))
+    return _difference(left, right, path)
