@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from benchmarks.marks import Row
 
@@ -20,7 +21,7 @@ def table(rows: Sequence[Row]) -> str:
     for row, line in zip(rows, cells[1:], strict=True):
         lines.append(_line(line, widths))
         if row.note:
-            lines.append(f"{'':{widths[0]}}     {row.note}")
+            lines += wrap(row.note, 110, initial_indent=" " * (widths[0] + 4), subsequent_indent=" " * (widths[0] + 4))
     return "\n".join(lines)
 
 
@@ -34,7 +35,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _number(value: float) -> str:
-    if value >= 1000:
+    if value >= 1000 or value == round(value):
         return f"{value:,.0f}"
     return f"{value:.3g}" if value < 10 else f"{value:.1f}"
 

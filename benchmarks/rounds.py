@@ -84,7 +84,9 @@ class Contender:
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
-        self._stderr.close()
+        for pipe in (self._process.stdout, self._stderr):
+            if pipe is not None:
+                pipe.close()
 
     def turn(self) -> Round:
         """Ask for one round."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kitaru.runtime.flow import flow as flow
     from kitaru.runtime.options import ImageSettings as ImageSettings
     from kitaru.settings import configure as configure
+    from kitaru.settings import connect as connect
 
 __version__ = "0.1.0"
 
@@ -76,7 +77,7 @@ _HOMES = {
     ),
     "kitaru.runtime.flow": ("FlowHandle", "flow"),
     "kitaru.runtime.options": ("ImageSettings",),
-    "kitaru.settings": ("configure",),
+    "kitaru.settings": ("configure", "connect"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

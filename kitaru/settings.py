@@ -1,12 +1,12 @@
 """Which store, which project, which options: what was configured, and where it was found.
 
-Everything imports this, so it imports nothing: tomllib only when there is a pyproject.toml, platformdirs only when
-nothing nearer names a store (17 ms).
+Everything imports this, so it imports nothing heavy: tomllib only when there is a pyproject.toml.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -88,6 +88,11 @@ def configure(
         setattr(configured, name, value)
 
 
+def connect(server_url: str, *, api_key: str | None = None, project: str | None = None) -> None:
+    """Use a server for this process. Raises KitaruFeatureNotAvailableError: this version has none."""
+    refuse_server(f"kitaru.connect({server_url!r}) was called")
+
+
 def resolve_store(explicit: str | os.PathLike[str] | None = None, *, start: Path | None = None) -> StoreChoice:
     """The store to use, first found: argument, configure, environment, pyproject.toml, `.kitaru/`, the user's folder.
 
@@ -128,9 +133,7 @@ def config_dir() -> Path:
     named = os.environ.get("KITARU_CONFIG_DIR")
     if named:
         return Path(named).expanduser().absolute()
-    from platformdirs import user_config_path
-
-    return user_config_path("kitaru", appauthor=False)
+    return _home_of("XDG_CONFIG_HOME", ".config")
 
 
 def refuse_server(what: str) -> None:
@@ -141,9 +144,15 @@ def refuse_server(what: str) -> None:
 
 
 def _user_store() -> str:
-    from platformdirs import user_data_path
+    return str(_home_of("XDG_DATA_HOME", ".local/share"))
 
-    return str(user_data_path("kitaru", appauthor=False))
+
+def _home_of(variable: str, usual: str) -> Path:
+    """The user's folder for one kind of file: the XDG base directories, and Apple's single one (docs/decisions/0002)."""
+    named = os.environ.get(variable, "")
+    if os.path.isabs(named):
+        return Path(named) / "kitaru"
+    return Path.home() / ("Library/Application Support" if sys.platform == "darwin" else usual) / "kitaru"
 
 
 def _searched_upwards(here: Path) -> StoreChoice | None:

@@ -14,6 +14,7 @@ from orjson import dumps, loads
 
 from kitaru.domain import events as e
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES
+from kitaru.domain.metadata import Tree, is_tree, merged
 from kitaru.domain.payload import Payload
 from kitaru.store.log import Execute, Head
 
@@ -62,7 +63,7 @@ _CREATE = (
     """CREATE TABLE {p}flows (
         flow_id TEXT PRIMARY KEY, flow_name TEXT NOT NULL, project TEXT NOT NULL
     ) WITHOUT ROWID""",
-    "CREATE INDEX {p}executions_by_project{g} ON {p}executions (project)",
+    "CREATE INDEX {p}executions_by_project{g} ON {p}executions (project, number, started_at)",
     "CREATE INDEX {p}executions_by_status{g} ON {p}executions (project, status)",
     "CREATE INDEX {p}executions_by_flow{g} ON {p}executions (flow_id)",
     "CREATE INDEX {p}executions_by_stack{g} ON {p}executions (project, stack)",
@@ -121,9 +122,6 @@ _REMOVE = (
     "DELETE FROM {p}execution_tags WHERE number = ?",
     _FORGET_METADATA,
 )
-
-Tree = dict[str, object]
-"""Canonical bytes of a dict of values, parsed: values that JSON lacks are still tagged."""
 
 
 class Executions:
@@ -254,7 +252,7 @@ class Executions:
         if event.call is not None or not logged:
             return
         row = execute(self._get_metadata, (head.number,)).fetchone()
-        metadata = _merged(_parsed(row[0] if row is not None else None), logged)
+        metadata = merged(_parsed(row[0] if row is not None else None), logged)
         execute(self._put_metadata, (dumps(metadata), head.number))
         self._index(execute, head.number, {key: metadata[key] for key in logged})
 
@@ -295,19 +293,7 @@ def _tree_of(payload: Payload | None) -> Tree:
 
 def _parsed(data: object) -> Tree:
     tree = loads(data) if isinstance(data, (bytes, str)) else None
-    return cast("Tree", tree) if isinstance(tree, dict) and "$" not in tree else {}
-
-
-def _merged(old: Tree, new: Tree) -> Tree:
-    """Scalars and lists replace, dicts merge, keys stay where they first stood."""
-    merged = dict(old)
-    for key, value in new.items():
-        before = merged.get(key)
-        if isinstance(value, dict) and isinstance(before, dict) and "$" not in value and "$" not in before:
-            merged[key] = _merged(cast("Tree", before), cast("Tree", value))
-        else:
-            merged[key] = value
-    return merged
+    return cast("Tree", tree) if is_tree(tree) else {}
 
 
 def _indexed(value: object) -> tuple[str, object]:

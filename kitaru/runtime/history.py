@@ -53,22 +53,23 @@ class History:
         self._reached = 0
         self._anew_after: int | None = None
         self.automatic_retries = 0
-        self.inputs: Payload | None = None
+        self.started: ExecutionStarted | None = None
 
     def add(self, event: EventBase) -> None:
         """Take one recorded event in, in stream order."""
+        if type(event) is AttemptStarted:  # the two that a long stream consists of come first, without a match
+            if event.invocation_id is not None and event.name is not None and event.input_digest is not None:
+                self._open(event.call, event.invocation_id, event.name, event.input_digest)
+            self._by_call[event.call].attempt = event.attempt
+            return
+        if type(event) is CheckpointCompleted:
+            self._by_call[event.call].output = event.output
+            return
         match event:
-            case AttemptStarted(attempt=1, invocation_id=str(ident), name=str(name), input_digest=str(digest)):
-                self._open(event.call, ident, name, digest).attempt = 1
-            case AttemptStarted():
-                self._by_call[event.call].attempt = event.attempt
             case AttemptFailed():
                 call = self._by_call[event.call]
                 call.failures += event.retry_after is not None
                 self._last_failure[event.call] = event
-            case CheckpointCompleted():
-                self._by_call[event.call].output = event.output
-                self._last_failure.pop(event.call, None)
             case CheckpointFailed():
                 self._by_call[event.call].failure = self._last_failure.get(event.call)
             case CheckpointReused():
@@ -82,7 +83,7 @@ class History:
             case ArtifactSaved(key=str(key)) | MetadataLogged(key=str(key)) | TagsChanged(key=str(key)):
                 self._keys.add(key)
             case ExecutionStarted():
-                self.inputs = event.inputs
+                self.started = event
             case _:
                 pass
 

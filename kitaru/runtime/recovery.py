@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.commands import Claim
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
-from kitaru.domain.events import ExecutionStarted
-from kitaru.domain.state import ABSENT, ExecutionStatus, evolve
+from kitaru.domain.events import Event, ExecutionStarted
+from kitaru.domain.state import ABSENT, ExecutionStatus, fold
 from kitaru.runtime import code, process, start
 from kitaru.runtime.history import History
 from kitaru.runtime.runner import Runner
@@ -17,6 +17,8 @@ from kitaru.store.log import EventLog, Head
 
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
+
+_LIST_RUNNING = "SELECT exec_id FROM executions WHERE project = ? AND status = 'running' ORDER BY number"
 
 
 def is_lost(log: EventLog, head: Head) -> bool:
@@ -31,17 +33,19 @@ def is_lost(log: EventLog, head: Head) -> bool:
     return not log.leases.is_alive(state.runner)
 
 
-def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -> list[Runner]:
-    """Go on with those of the executions that are lost, each in a thread of this process; the runners.
+def lost_executions(log: EventLog, project: str) -> list[str]:
+    """Ids of the project's executions that should be running and that nobody runs, oldest first."""
+    ids = [str(row[0]) for row in log.query(_LIST_RUNNING, (project,))]
+    return [exec_id for exec_id in ids if is_lost(log, log.head(exec_id))]
 
-    `target` (FILE:flow) names another place of the code. Raises KitaruRuntimeError when the code cannot be loaded: the
-    execution stays as it was.
+
+def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -> list[Runner]:
+    """Go on with those executions, each in a thread of this process. `target` (FILE:flow) names another place of the code.
+
+    Raises KitaruRuntimeError when the code cannot be loaded; the execution stays as it was.
     """
     flow = code.load_flow(target) if target is not None else None
-    runners: list[Runner] = []
-    for exec_id in exec_ids:
-        runners.append(take_over(log, exec_id, flow))
-    return runners
+    return [take_over(log, exec_id, flow) for exec_id in exec_ids]
 
 
 def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None) -> Runner:
@@ -57,18 +61,20 @@ def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None
 def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:
     """Run an execution that this process has just claimed."""
     head = log.head(exec_id)
-    state, history, options = ABSENT, History(), None
-    for recorded in log.read(exec_id, limit=head.version):
-        event = recorded.event
-        state = evolve(state, event)  # type: ignore[arg-type]
-        history.add(event)
-        if isinstance(event, ExecutionStarted):
-            options = event.options
-    if options is None:
+    history = History()
+
+    def indexed() -> Iterator[Event]:
+        for recorded in log.read(exec_id, limit=head.version):
+            event = cast("Event", recorded.event)
+            history.add(event)
+            yield event
+
+    state = fold(ABSENT, indexed())
+    if history.started is None:
         raise KitaruNotFoundError(f"the execution {exec_id} has no events in the store {log.location}")
     if state.runner != log.leases.acquire():
         raise KitaruStateError(f"another runner has taken the execution {exec_id} over")
-    session = Session(log, head._replace(state=state), options, start.clock, history, is_async=flow.is_async)
+    session = Session(log, head._replace(state=state), history.started.options, start.clock, history, is_async=flow.is_async)
     runner = Runner(flow.fn, session)
     runner.start()
     return runner

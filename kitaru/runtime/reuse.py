@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from kitaru.domain.events import CheckpointCompleted, FlowOptions
 from kitaru.domain.ids import call_id
 from kitaru.domain.payload import Payload
+from kitaru.projections.reuse import FIND
 from kitaru.runtime.checkpoint import Checkpoint
 from kitaru.runtime.options import Cache
 from kitaru.runtime.session import Session
@@ -53,18 +54,13 @@ def key_of(checkpoint: Checkpoint[..., object], input_digest: str, options: Flow
 
 
 def find(session: Session, key: str) -> Reusable | None:
-    """The newest completed call with that key, or None; a result whose bytes were erased since is not one."""
-    found = session.find_reusable(key)
-    if found is None:
-        return None
-    exec_id, version = found
-    for recorded in session.log.read(exec_id, after=version - 1, limit=1):
-        event = recorded.event
-        if isinstance(event, CheckpointCompleted) and event.reuse_key == key and event.output.data is not None:
-            return Reusable(call_id(exec_id, event.call), event.output)
-        if isinstance(event, CheckpointCompleted) and event.reuse_key == key:
-            data = session.log.load(event.output)
-            return Reusable(call_id(exec_id, event.call), event.output.model_copy(update={"data": data}))
+    """The newest completed call with that key, or None."""
+    for exec_id, version in cast("list[tuple[str, int]]", session.log.query(FIND, (key,))):
+        for recorded in session.log.read(exec_id, after=version - 1, limit=1):
+            event = recorded.event
+            if isinstance(event, CheckpointCompleted) and event.reuse_key == key:
+                output = event.output.model_copy(update={"data": session.load(event.output)})
+                return Reusable(call_id(exec_id, event.call), output)
     return None
 
 

@@ -116,10 +116,10 @@ class Runner:
             return
 
     def _inputs(self) -> dict[str, object]:
-        recorded = self._session.history.inputs
-        if recorded is None:
+        started = self._session.history.started
+        if started is None:
             raise KitaruRuntimeError(f"the execution {self.exec_id} has no recorded inputs")
-        return cast("dict[str, object]", decode(self._session.load(recorded)))
+        return cast("dict[str, object]", decode(self._session.load(started.inputs)))
 
     def _run_sync(self, inputs: dict[str, object]) -> _Ending:
         session = self._session

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, cast
 from zlib import crc32
 
+from kitaru.domain import events
 from kitaru.domain.errors import KitaruBackendError
-from kitaru.domain.state import ExecutionState, ExecutionStatus, Pending
+from kitaru.domain.state import ExecutionState, ExecutionStatus, Pending, evolve
 from kitaru.store.log import Head
 
 HeadColumns = tuple[int, bytes, str | None, int, str | None, int, int, str | None, int]
@@ -82,3 +83,30 @@ def parse(exec_id: str, number: int, erased: int, row: Sequence[object]) -> Stor
 def _pending(text: str) -> tuple[Pending, ...]:
     rows: list[tuple[int, Literal["input", "timer"], str, int, int | None]] = json.loads(text)
     return tuple(Pending(*row) for row in rows)
+
+
+_KEEPS_HEAD = frozenset(
+    {
+        events.AttemptStarted,
+        events.AttemptFailed,
+        events.CheckpointCompleted,
+        events.CheckpointFailed,
+        events.CheckpointReused,
+        events.InputsDiffered,
+        events.ArtifactSaved,
+        events.MetadataLogged,
+        events.TagsChanged,
+        events.LLMUsageRecorded,
+        events.PayloadErased,
+    }
+)
+"""What changes nothing in a head row but the version and the digest."""
+
+
+def fold_head(state: ExecutionState, version: int, event: events.EventBase) -> ExecutionState:
+    """`evolve`, as far as a head row goes: `event` is number `version`. The state's own version may lag behind."""
+    if type(event) in _KEEPS_HEAD:
+        return state
+    if state.version != version - 1:
+        state = state._replace(version=version - 1)
+    return evolve(state, cast("events.Event", event))

@@ -20,12 +20,12 @@ SECOND = 1_000_000
 VALUE = Payload.of(b"value", "k1")
 EVENT_TYPES: tuple[type[EventBase], ...] = get_args(get_args(Event)[0])
 
-_FAILURE: dict[str, object] = {"origin": FailureOrigin.USER_CODE, "exception_type": "builtins.ValueError", "message": VALUE}
+_FAILURE: dict[str, object] = {"origin": FailureOrigin.USER_CODE, "exception_type": "ValueError", "message": VALUE}
 _ATTEMPT: dict[str, object] = {"call": 1, "attempt": 1}
 _REQUIRED: dict[str, dict[str, object]] = {
     "ExecutionStarted": {
-        "flow_id": "f", "flow_name": "research", "project": "default", "target": Target(file="/a.py", qualname="research"),
-        "options": FlowOptions(), "stack": "local", "inputs": VALUE,
+        "flow_id": "f", "flow_name": "research", "project": "default",
+        "target": Target(file="/a.py", qualname="f"), "options": FlowOptions(), "stack": "local", "inputs": VALUE,
     },
     "RunnerClaimed": {"epoch": 1, "runner": "r1"},
     "ExecutionSuspended": {},
@@ -40,7 +40,8 @@ _REQUIRED: dict[str, dict[str, object]] = {
     "CheckpointCompleted": _ATTEMPT | {"output": VALUE},
     "CheckpointFailed": _ATTEMPT,
     "CheckpointReused": {
-        "call": 1, "invocation_id": "fetch", "name": "fetch", "input_digest": "d", "output": VALUE, "original_call_id": "x.c1",
+        "call": 1, "invocation_id": "fetch", "name": "fetch", "input_digest": "d", "output": VALUE,
+        "original_call_id": "x.c1",
     },
     "InputsDiffered": {"call": 1, "input_digest": "d"},
     "WaitOpened": {"wait": 1, "kind": "input", "invocation_id": "approve", "name": "approve"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -27,6 +27,8 @@ _BY_NAME: dict[str, st.SearchStrategy[object]] = {
 
 
 def _of(annotation: object) -> st.SearchStrategy[object]:
+    if get_origin(annotation) is Annotated:
+        return _of(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return st.sampled_from(get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):

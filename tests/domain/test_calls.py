@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from kitaru.domain import commands as c
-from kitaru.domain.errors import KitaruStateError
 from kitaru.domain.events import (
     ArtifactSaved,
     AttemptFailed,
@@ -48,7 +47,7 @@ def in_flight(execution: Execution) -> Execution:
     return execution
 
 
-# --- opening -----------------------------------------------------------------------------------------------------------
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
 def test_calls_are_numbered_from_1_without_a_gap(execution: Execution) -> None:
@@ -83,7 +82,7 @@ def test_no_call_is_opened_under_a_cancel(execution: Execution) -> None:
     assert refused(execution, opened(1))
 
 
-# --- attempts ----------------------------------------------------------------------------------------------------------
+# --- attempts ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_attempt_in_flight_is_not_started_again(in_flight: Execution) -> None:
@@ -172,7 +171,7 @@ def test_the_flow_body_reports_facts_with_nothing_in_flight(execution: Execution
     assert execution.report(sample(event_type, key="log_1")) == [event_type.__name__]
 
 
-# --- results -----------------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_call_completes_once(in_flight: Execution) -> None:
@@ -223,10 +222,12 @@ def test_inputs_differ_from_those_of_a_call_with_an_outcome(in_flight: Execution
     assert in_flight.report(sample(InputsDiffered)) == ["InputsDiffered"]
 
 
-# --- the flow's end and its retries ------------------------------------------------------------------------------------
+# --- the flow's end and its retries -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", [sample(ExecutionCompleted), sample(ExecutionSuspended), sample(ExecutionRetried, automatic=True)])
+@pytest.mark.parametrize(
+    "end", [sample(ExecutionCompleted), sample(ExecutionSuspended), sample(ExecutionRetried, automatic=True)]
+)
 def test_a_flow_does_not_end_over_a_call_in_flight(in_flight: Execution, end: EventBase) -> None:
     assert refused(in_flight, end)
     in_flight.report(sample(CheckpointCompleted))
@@ -239,7 +240,9 @@ def test_a_flow_fails_over_a_call_in_flight_and_interrupts_it(in_flight: Executi
 
 
 def test_a_retry_reopens_failed_calls_only(in_flight: Execution) -> None:
-    in_flight.report(sample(CheckpointCompleted), opened(2), failed(2), sample(CheckpointFailed, call=2), sample(ExecutionFailed))
+    in_flight.report(
+        sample(CheckpointCompleted), opened(2), failed(2), sample(CheckpointFailed, call=2), sample(ExecutionFailed)
+    )
     in_flight.do(c.Retry("ann", "r2"))
     assert refused(in_flight, again(1, 2))
     assert in_flight.report(again(2, 2)) == ["AttemptStarted"]

@@ -30,10 +30,13 @@ BASES: dict[str, tuple[str, ...]] = {
     "KitaruFeatureNotAvailableError": ("KitaruError", "NotImplementedError"),
 }
 CODES = {
-    "error", "usage", "wait-validation", "context", "state", "fenced", "not-found", "runtime", "wait-expired", "budget-exceeded",
-    "execution", "user-code", "divergence", "backend", "log-retrieval", "connection", "feature-not-available",
+    "error", "usage", "wait-validation", "context", "state", "fenced", "not-found", "runtime", "wait-expired",
+    "budget-exceeded", "execution", "user-code", "divergence", "backend", "log-retrieval", "connection",
+    "feature-not-available",
 }  # fmt: skip
-CLASSES = {name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, KitaruError)}
+CLASSES = {
+    name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, KitaruError)
+}
 EACH = pytest.mark.parametrize("error", CLASSES.values(), ids=CLASSES)
 
 

@@ -22,10 +22,11 @@ EACH_TYPE = pytest.mark.parametrize("event_type", EVENT_TYPES, ids=lambda event_
 
 # Renaming or removing one of these makes stores unreadable: add an upcaster instead.
 STABLE_NAMES = {
-    "ExecutionStarted", "RunnerClaimed", "ExecutionSuspended", "ExecutionResumed", "ExecutionRetried", "CancelRequested",
-    "ExecutionCancelled", "ExecutionFailed", "ExecutionCompleted", "AttemptStarted", "AttemptFailed", "CheckpointCompleted",
-    "CheckpointFailed", "CheckpointReused", "InputsDiffered", "WaitOpened", "WaitResolved", "WaitAborted", "WaitExpired",
-    "ArtifactSaved", "MetadataLogged", "TagsChanged", "LLMUsageRecorded", "PayloadErased",
+    "ExecutionStarted", "RunnerClaimed", "ExecutionSuspended", "ExecutionResumed", "ExecutionRetried",
+    "CancelRequested", "ExecutionCancelled", "ExecutionFailed", "ExecutionCompleted", "AttemptStarted",
+    "AttemptFailed", "CheckpointCompleted", "CheckpointFailed", "CheckpointReused", "InputsDiffered", "WaitOpened",
+    "WaitResolved", "WaitAborted", "WaitExpired", "ArtifactSaved", "MetadataLogged", "TagsChanged",
+    "LLMUsageRecorded", "PayloadErased",
 }  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def without_data(event: EventBase) -> EventBase:
     return event.model_copy(update=bare)
 
 
-# --- the union ---------------------------------------------------------------------------------------------------------
+# --- the union --------------------------------------------------------------------------------------------------------
 
 
 def test_the_names_of_the_types_are_the_stable_ones() -> None:
@@ -56,7 +57,9 @@ def test_the_union_finds_the_class_by_type(event_type: type[EventBase]) -> None:
     assert type(EVENT.validate_json(sample(event_type).model_dump_json())) is event_type
 
 
-@pytest.mark.parametrize("body", ["{}", '{"type":"os.system","at":1}', '{"type":"EventBase","at":1}', '{"type":null,"at":1}'])
+@pytest.mark.parametrize(
+    "body", ["{}", '{"type":"os.system","at":1}', '{"type":"EventBase","at":1}', '{"type":null,"at":1}']
+)
 def test_an_unknown_type_is_no_event(body: str) -> None:
     with pytest.raises(ValidationError):
         EVENT.validate_json(body)
@@ -79,7 +82,7 @@ def test_an_event_is_frozen(event_type: type[EventBase]) -> None:
         sample(event_type).at = 1
 
 
-# --- JSON --------------------------------------------------------------------------------------------------------------
+# --- JSON -------------------------------------------------------------------------------------------------------------
 
 
 @EACH_TYPE
@@ -114,12 +117,16 @@ def test_an_ordinal_that_no_execution_can_have_is_refused(ordinal: int) -> None:
         sample(WaitOpened, wait=ordinal)
 
 
-# --- payloads ----------------------------------------------------------------------------------------------------------
+# --- payloads ---------------------------------------------------------------------------------------------------------
 
 
 @EACH_TYPE
 def test_payloads_names_exactly_the_fields_that_hold_one(event_type: type[EventBase]) -> None:
-    holders = [name for name, field in event_type.model_fields.items() if Payload in (field.annotation, *get_args(field.annotation))]
+    holders = [
+        name
+        for name, field in event_type.model_fields.items()
+        if Payload in (field.annotation, *get_args(field.annotation))
+    ]
     assert sorted(event_type.payloads) == sorted(holders)
 
 

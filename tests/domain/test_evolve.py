@@ -83,7 +83,9 @@ def test_a_history_read_back_without_its_payloads_folds_the_same(events: list[Ev
 
 @ANY
 @given(HISTORIES, COMMANDS, NUMBERS)
-def test_decide_refuses_by_its_own_errors_only_and_is_pure(events: list[EventBase], command: c.Command, at: int) -> None:
+def test_decide_refuses_by_its_own_errors_only_and_is_pure(
+    events: list[EventBase], command: c.Command, at: int
+) -> None:
     state = fold(events)
     before = frozen(state, command)
     first = outcome(state, command, at)

@@ -15,7 +15,7 @@ BITS = st.integers(0, 2**74 - 1)
 EXEC_ID = "019b76da-a800-7000-8000-000000000000"
 KINDS = {"c": call_id, "a": artifact_id, "w": wait_id}
 
-# --- uuid7 -------------------------------------------------------------------------------------------------------------
+# --- uuid7 ------------------------------------------------------------------------------------------------------------
 
 
 @given(MILLISECONDS, BITS)
@@ -52,7 +52,7 @@ def test_uuid7_cuts_off_bits_past_74() -> None:
     assert uuid7(1, 1 << 74 | 5) == uuid7(1, 5)
 
 
-# --- parts -------------------------------------------------------------------------------------------------------------
+# --- parts ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,10 +79,11 @@ def test_an_attempt_is_not_taken_for_a_call() -> None:
     assert parse_part(attempt_id(EXEC_ID, 3, 2), "c") is None
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", ".", "x", "x.", "x.c", "x.c ", "x.c-1", "x.c+1", "x.c1.5", "x.c1_0", "x.c 1", "x.c1\n", "x.c٣", "x.c²", "x.C1", "x.c" + "9" * 12, "x.y.c1"],
-)
+ODD = ["", ".", "x", "x.", "x.c", "x.c ", "x.c-1", "x.c+1", "x.c1.5", "x.c1_0", "x.c 1", "x.c1\n", "x.C1", "x.y.c1"]
+ODD += ["x.c\N{ARABIC-INDIC DIGIT THREE}", "x.c\N{SUPERSCRIPT TWO}", "x.c" + "9" * 12]
+
+
+@pytest.mark.parametrize("text", ODD)
 def test_odd_text_is_no_part(text: str) -> None:
     assert parse_part(text, "c") is None
 
@@ -99,7 +100,7 @@ def test_no_text_makes_it_raise(text: str, kind: str) -> None:
     assert parsed is None or (text.startswith(parsed[0]) and parsed[1] >= 0)
 
 
-# --- flow ids ----------------------------------------------------------------------------------------------------------
+# --- flow ids ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_flow_id_never_changes() -> None:
@@ -113,13 +114,9 @@ def test_a_flow_id_is_a_version_8_uuid(store: str, project: str, name: str) -> N
 
 
 def test_a_flow_id_differs_by_store_project_and_name() -> None:
-    made = {flow_id(*parts) for parts in (("s", "p", "f"), ("t", "p", "f"), ("s", "q", "f"), ("s", "p", "g"), ("s", "pf", ""))}
-    assert len(made) == 5
+    parts = [("s", "p", "f"), ("t", "p", "f"), ("s", "q", "f"), ("s", "p", "g"), ("s", "pf", "")]
+    assert len({flow_id(*three) for three in parts}) == 5
 
 
 def test_a_flow_name_may_be_any_text() -> None:
     assert flow_id("s", "p", "\ud800") != flow_id("s", "p", "\ud801")
-
-
-def test_a_separator_inside_a_name_does_not_make_two_flows_one() -> None:
-    assert flow_id("s", "a\0b", "c") != flow_id("s", "a", "b\0c")

@@ -14,6 +14,7 @@ from kitaru.domain.events import (
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionRetried,
+    ExecutionStarted,
     ExecutionSuspended,
     MetadataLogged,
     PayloadErased,
@@ -21,7 +22,7 @@ from kitaru.domain.events import (
 from kitaru.domain.state import ExecutionStatus
 from tests.domain.samples import NOW, Execution, opened, sample
 
-# --- retry -------------------------------------------------------------------------------------------------------------
+# --- retry ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_retry_can_fail_and_be_retried_again(failed: Execution) -> None:
     assert failed.do(c.Retry("ann", "r3")) == ["ExecutionRetried", "RunnerClaimed"]
 
 
-# --- erase -------------------------------------------------------------------------------------------------------------
+# --- erase ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_erasure_reaches_to_the_last_event_before_it(failed: Execution) -> None:
@@ -70,7 +71,7 @@ def test_an_erasure_reaches_to_the_last_event_before_it(failed: Execution) -> No
     assert failed.events[-1] == PayloadErased(at=NOW, by="ann", through=version)
 
 
-# --- the limit on events -----------------------------------------------------------------------------------------------
+# --- the limit on events ----------------------------------------------------------------------------------------------
 
 
 def at_version(version: int) -> Execution:
@@ -117,12 +118,17 @@ def test_an_execution_is_cancelled_past_the_limit() -> None:
     assert execution.report(sample(ExecutionCancelled)) == ["ExecutionCancelled"]
 
 
-# --- the words of a refusal --------------------------------------------------------------------------------------------
+# --- the words of a refusal -------------------------------------------------------------------------------------------
 
 
 def test_a_refusal_says_what_the_status_is_and_has_to_be() -> None:
     with pytest.raises(KitaruStateError, match="Retry is not possible: the execution is running; it has to be failed"):
         Execution().do(c.Retry("ann", None))
+
+
+def test_a_second_start_is_told_that_the_execution_exists() -> None:
+    with pytest.raises(KitaruStateError, match="the execution is running; it has to be absent"):
+        Execution().do(c.Start(sample(ExecutionStarted), None))
 
 
 def test_a_refusal_of_an_event_that_is_no_report_says_so() -> None:

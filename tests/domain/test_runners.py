@@ -38,7 +38,7 @@ def waiting(*, expires_at: int | None = None, kind: str = "input", runner: str |
     return execution
 
 
-# --- start -------------------------------------------------------------------------------------------------------------
+# --- start ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_start_with_a_runner_is_claimed_in_the_same_step_as_epoch_1() -> None:
@@ -58,7 +58,7 @@ def test_a_queued_execution_is_claimed_by_a_worker() -> None:
     assert (execution.state.epoch, execution.state.runner) == (1, "w1")
 
 
-# --- claim and resume --------------------------------------------------------------------------------------------------
+# --- claim and resume -------------------------------------------------------------------------------------------------
 
 GO_ON = pytest.mark.parametrize(
     "go_on",
@@ -165,7 +165,7 @@ def test_a_resume_without_a_runner_leaves_it_to_a_worker() -> None:
     assert execution.state.runner is None
 
 
-# --- fencing -----------------------------------------------------------------------------------------------------------
+# --- fencing ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_report_of_an_earlier_epoch_is_fenced(execution: Execution) -> None:
@@ -218,7 +218,7 @@ def test_nothing_follows_the_end_within_one_report(execution: Execution) -> None
         execution.report(sample(ExecutionCompleted), sample(MetadataLogged))
 
 
-# --- cancel ------------------------------------------------------------------------------------------------------------
+# --- cancel -----------------------------------------------------------------------------------------------------------
 
 
 def test_cancel_with_a_live_runner_only_asks_for_it(execution: Execution) -> None:
@@ -299,7 +299,7 @@ def test_cancel_says_who_asked(execution: Execution) -> None:
     assert execution.events[-1].by == "ann"
 
 
-# --- tags --------------------------------------------------------------------------------------------------------------
+# --- tags -------------------------------------------------------------------------------------------------------------
 
 
 def test_tags_from_outside_need_no_runner_and_say_who(execution: Execution) -> None:

@@ -1,4 +1,4 @@
-"""R16: every command and every reported event type in every status, and the proof that the check sees any flipped cell."""
+"""R16: every command and every reported event type in every status; and any flipped cell of the table is caught."""
 
 from __future__ import annotations
 

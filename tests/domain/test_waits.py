@@ -34,7 +34,7 @@ def waiting(execution: Execution) -> Execution:
     return execution
 
 
-# --- opening -----------------------------------------------------------------------------------------------------------
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_open_wait_makes_the_execution_waiting(waiting: Execution) -> None:
@@ -81,7 +81,7 @@ def test_a_closed_wait_makes_room_for_another(execution: Execution) -> None:
     assert execution.report(sample(WaitOpened, wait=limits.MAX_OPEN_WAITS + 1)) == ["WaitOpened"]
 
 
-# --- answering ---------------------------------------------------------------------------------------------------------
+# --- answering --------------------------------------------------------------------------------------------------------
 
 
 def test_an_answer_closes_the_wait_and_the_execution_runs(waiting: Execution) -> None:
@@ -107,7 +107,7 @@ def test_an_answer_goes_by_name_before_ordinal(waiting: Execution) -> None:
 
 def test_an_answer_to_no_wait_lists_the_names_of_those_there_are(waiting: Execution) -> None:
     waiting.report(sample(WaitOpened, wait=2, name="budget"))
-    with pytest.raises(KitaruStateError, match="'aprove'.*'approve', 'budget'"):
+    with pytest.raises(KitaruStateError, match=r"'aprove'.*'approve', 'budget'"):
         waiting.do(c.Answer("aprove", VALUE, "ann"))
 
 
@@ -155,7 +155,7 @@ def test_find_pending_gives_the_wait_itself(waiting: Execution) -> None:
     assert find_pending(waiting.state, "approve") is waiting.state.pending[0]
 
 
-# --- aborting ----------------------------------------------------------------------------------------------------------
+# --- aborting ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_abort_cancels_at_once_without_a_live_runner(waiting: Execution) -> None:
@@ -194,7 +194,7 @@ def test_a_timer_is_not_aborted(execution: Execution) -> None:
         execution.do(c.AbortWait("nap", "ann", None))
 
 
-# --- expiry ------------------------------------------------------------------------------------------------------------
+# --- expiry -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["input", "timer"])
@@ -221,7 +221,7 @@ def test_an_answered_wait_does_not_expire(waiting: Execution) -> None:
         waiting.report(sample(WaitExpired, wait=2), at=NOW + 1)
 
 
-# --- the end -----------------------------------------------------------------------------------------------------------
+# --- the end ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", [ExecutionCompleted, ExecutionFailed])

@@ -9,10 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-Dict = dict[str, object]
 
-
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  (an answer, not a failure)
     """The state does not allow it."""
 
 
@@ -50,7 +48,7 @@ class Naive:
         """The calls with an attempt in flight."""
         return [call for call in self.calls if call["became"] == "in flight"]
 
-    def seen(self) -> Dict:
+    def seen(self) -> dict:
         """All that an observer may know."""
         return {
             "status": self.status,
@@ -65,7 +63,7 @@ class Naive:
 
     # --- asking ---
 
-    def ask(self, request: Dict, now: int) -> list[str]:
+    def ask(self, request: dict, now: int) -> list[str]:
         """Do it, or raise and be as before."""
         trial = copy.deepcopy(self)
         trial.recorded = []
@@ -79,68 +77,69 @@ class Naive:
         if not fine:
             raise Refused
 
-    def _start(self, request: Dict, now: int) -> None:
+    def _start(self, request: dict, now: int) -> None:
         self._need(not self.exists)
         self.exists = True
         self.recorded.append("ExecutionStarted")
         self._take(request["runner"])
 
-    def _claim(self, request: Dict, now: int) -> None:
+    def _claim(self, request: dict, now: int) -> None:
         self._need(self.exists and not self.end)
         self._need_free(request["lost"], now)
         self._take(request["runner"])
 
-    def _resume(self, request: Dict, now: int) -> None:
+    def _resume(self, request: dict, now: int) -> None:
         self._need(self.exists and not self.end)
         self._need_free(request["lost"], now)
         self.recorded.append("ExecutionResumed")
         self._take(request["runner"])
 
-    def _retry(self, request: Dict, now: int) -> None:
+    def _retry(self, request: dict, now: int) -> None:
         self._need(self.end == "failed")
         self.end = None
         self.cancelling = False
         self._reopen()
+        self.recorded.append("ExecutionRetried")
         self._take(request["runner"])
 
-    def _answer(self, request: Dict, now: int) -> None:
+    def _answer(self, request: dict, now: int) -> None:
         wait = self._find(request["wait"])
         self._need(wait["until"] is None or now < wait["until"])
         wait["became"] = "answered"
         self.recorded.append("WaitResolved")
 
-    def _abort(self, request: Dict, now: int) -> None:
+    def _abort(self, request: dict, now: int) -> None:
         self._find(request["wait"])["became"] = "aborted"
         self.recorded.append("WaitAborted")
         self._stop(request["lost"])
 
-    def _cancel(self, request: Dict, now: int) -> None:
+    def _cancel(self, request: dict, now: int) -> None:
         self._need(self.exists and not self.end)
         self._stop(request["lost"])
 
-    def _tag(self, request: Dict, now: int) -> None:
+    def _tag(self, request: dict, now: int) -> None:
         self._need(self.exists)
         self.recorded.append("TagsChanged")
 
-    def _erase(self, request: Dict, now: int) -> None:
+    def _erase(self, request: dict, now: int) -> None:
         self._need(self.end)
         self.recorded.append("PayloadErased")
 
     # --- reporting ---
 
-    def _report(self, request: Dict, now: int) -> None:
+    def _report(self, request: dict, now: int) -> None:
         for fact in request["facts"]:
             self._need(self.exists and not self.end)
-            rule: Callable[[Dict, int], None] | None = getattr(self, f"_fact_{fact['fact']}", None)
+            rule = REPORTS.get(fact["fact"])
             self._need(rule)
             if fact["fact"] == "WaitExpired":
                 self._need(self.open_waits())
             if self.runner is None or self.epoch != request["epoch"]:
                 raise Fenced
-            rule(fact, now)
+            rule(self, fact, now)
             self.recorded.append(fact["fact"])
 
-    def _fact_AttemptStarted(self, fact: Dict, now: int) -> None:
+    def _attempt_started(self, fact: dict, now: int) -> None:
         self._need(not self.cancelling)
         if fact["attempt"] == 1:
             self._need(fact["named"] and fact["call"] == len(self.calls) + 1)
@@ -150,65 +149,62 @@ class Naive:
         self._need(call["became"] == "open" and fact["attempt"] == call["tries"] + 1)
         call |= {"tries": fact["attempt"], "became": "in flight"}
 
-    def _fact_AttemptFailed(self, fact: Dict, now: int) -> None:
+    def _attempt_failed(self, fact: dict, now: int) -> None:
         self._in_flight(fact)["became"] = "open"
 
-    def _fact_CheckpointCompleted(self, fact: Dict, now: int) -> None:
+    def _checkpoint_completed(self, fact: dict, now: int) -> None:
         self._in_flight(fact)["became"] = "completed"
 
-    def _fact_CheckpointFailed(self, fact: Dict, now: int) -> None:
+    def _checkpoint_failed(self, fact: dict, now: int) -> None:
         call = self._call(fact)
         self._need(call["became"] == "open" and fact["attempt"] == call["tries"])
         call["became"] = "failed"
 
-    def _fact_CheckpointReused(self, fact: Dict, now: int) -> None:
+    def _checkpoint_reused(self, fact: dict, now: int) -> None:
         self._need(not self.cancelling and fact["call"] == len(self.calls) + 1)
         self.calls.append({"tries": 0, "became": "completed"})
 
-    def _fact_InputsDiffered(self, fact: Dict, now: int) -> None:
+    def _inputs_differed(self, fact: dict, now: int) -> None:
         self._need(self._call(fact)["became"] in ("completed", "failed"))
 
-    def _fact_LLMUsageRecorded(self, fact: Dict, now: int) -> None:
+    def _llm_usage_recorded(self, fact: dict, now: int) -> None:
         self._in_flight(fact)
 
-    def _fact_MetadataLogged(self, fact: Dict, now: int) -> None:
+    def _metadata_logged(self, fact: dict, now: int) -> None:
         if fact["call"] is not None:
             self._in_flight(fact)
 
-    _fact_ArtifactSaved = _fact_MetadataLogged
-
-    def _fact_TagsChanged(self, fact: Dict, now: int) -> None:
+    def _tags_changed(self, fact: dict, now: int) -> None:
         pass
 
-    def _fact_WaitOpened(self, fact: Dict, now: int) -> None:
+    def _wait_opened(self, fact: dict, now: int) -> None:
         self._need(not self.cancelling and fact["wait"] == len(self.waits) + 1)
         self._need(fact["kind"] == "input" or fact["until"] is not None)
         self.waits.append(
-            {"number": fact["wait"], "name": fact["name"], "kind": fact["kind"], "until": fact["until"], "became": None}
+            {"number": fact["wait"], "became": None} | {key: fact[key] for key in ("name", "kind", "until")}
         )
 
-    def _fact_WaitExpired(self, fact: Dict, now: int) -> None:
-        due = [w for w in self.open_waits() if w["number"] == fact["wait"] and w["until"] is not None and w["until"] <= now]
-        self._need(due)
-        due[0]["became"] = "expired"
+    def _wait_expired(self, fact: dict, now: int) -> None:
+        found = [wait for wait in self.open_waits() if wait["number"] == fact["wait"]]
+        self._need(found and found[0]["until"] is not None and found[0]["until"] <= now)
+        found[0]["became"] = "expired"
 
-    def _fact_ExecutionSuspended(self, fact: Dict, now: int) -> None:
+    def _execution_suspended(self, fact: dict, now: int) -> None:
         self._need(not self.running_calls())
         self.runner = None
 
-    def _fact_ExecutionRetried(self, fact: Dict, now: int) -> None:
+    def _execution_retried(self, fact: dict, now: int) -> None:
         self._need(fact["automatic"] and not self.running_calls() and not self.cancelling)
         self._reopen()
-        self.recorded.pop()
 
-    def _fact_ExecutionFailed(self, fact: Dict, now: int) -> None:
+    def _execution_failed(self, fact: dict, now: int) -> None:
         self._finish("failed")
 
-    def _fact_ExecutionCompleted(self, fact: Dict, now: int) -> None:
+    def _execution_completed(self, fact: dict, now: int) -> None:
         self._need(not self.running_calls())
         self._finish("completed")
 
-    def _fact_ExecutionCancelled(self, fact: Dict, now: int) -> None:
+    def _execution_cancelled(self, fact: dict, now: int) -> None:
         self._need(self.cancelling)
         self._finish("cancelled")
 
@@ -229,7 +225,6 @@ class Naive:
         for call in self.calls:
             if call["became"] == "failed":
                 call["became"] = "open"
-        self.recorded.append("ExecutionRetried")
 
     def _need_free(self, lost: object, now: int) -> None:
         self._need(self.runner is None or self.epoch == lost)
@@ -260,11 +255,33 @@ class Naive:
         self._need(found)
         return found[0]
 
-    def _call(self, fact: Dict) -> dict:
+    def _call(self, fact: dict) -> dict:
         self._need(1 <= fact["call"] <= len(self.calls))
         return self.calls[fact["call"] - 1]
 
-    def _in_flight(self, fact: Dict) -> dict:
+    def _in_flight(self, fact: dict) -> dict:
         call = self._call(fact)
         self._need(call["became"] == "in flight" and call["tries"] == fact["attempt"])
         return call
+
+
+REPORTS: dict[str, Callable[[Naive, dict, int], None]] = {
+    "AttemptStarted": Naive._attempt_started,
+    "AttemptFailed": Naive._attempt_failed,
+    "CheckpointCompleted": Naive._checkpoint_completed,
+    "CheckpointFailed": Naive._checkpoint_failed,
+    "CheckpointReused": Naive._checkpoint_reused,
+    "InputsDiffered": Naive._inputs_differed,
+    "LLMUsageRecorded": Naive._llm_usage_recorded,
+    "MetadataLogged": Naive._metadata_logged,
+    "TagsChanged": Naive._tags_changed,
+    "WaitOpened": Naive._wait_opened,
+    "WaitExpired": Naive._wait_expired,
+    "ExecutionSuspended": Naive._execution_suspended,
+    "ExecutionRetried": Naive._execution_retried,
+    "ExecutionFailed": Naive._execution_failed,
+    "ExecutionCompleted": Naive._execution_completed,
+    "ExecutionCancelled": Naive._execution_cancelled,
+    "ArtifactSaved": Naive._metadata_logged,
+}
+"""What a runner may report, and what becomes of it."""

@@ -106,6 +106,11 @@ def open_reader(folder: str) -> sqlite3.Connection:
         raise typed(error, folder) from error
 
 
+def absent(folder: str) -> KitaruBackendError:
+    """There is nothing to read."""
+    return KitaruBackendError(f"there is no store in {folder}; run a flow, or `kitaru init`, or name another store", code="store-absent")
+
+
 def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
     """A value of the meta table."""
     row: tuple[str] | None = connection.execute(schema.GET_META, (key,)).fetchone()

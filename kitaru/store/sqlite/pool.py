@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.store.sqlite import forks
-from kitaru.store.sqlite.connection import open_reader
+from kitaru.store.sqlite.connection import absent, database_path, open_reader
 
 IDLE = 4
 
@@ -19,7 +20,11 @@ class ReaderPool:
         self._idle: list[sqlite3.Connection] = []
         self._all: set[sqlite3.Connection] = set()
         self._refusal: KitaruUsageError | None = None
-        forks.watch(self)
+        path = database_path(folder)
+        if not os.path.exists(path):
+            raise absent(folder)
+        forks.check(path, folder)
+        forks.watch(self, path)
 
     def take(self) -> sqlite3.Connection:
         """An idle connection, or a new one. Raises KitaruBackendError, and KitaruUsageError when closed."""
@@ -39,6 +44,8 @@ class ReaderPool:
         else:
             self._all.discard(connection)
             connection.close()
+            if self._refusal is not None and not self._all:
+                forks.unwatch(self)
 
     def close(self) -> None:
         """Close what is idle; connections in use are closed when they come back."""
@@ -47,6 +54,8 @@ class ReaderPool:
             connection = self._idle.pop()
             self._all.discard(connection)
             connection.close()
+        if not self._all:
+            forks.unwatch(self)
 
     def forget(self) -> None:
         """In a forked child: never touch the parent's connections, not even to close them."""

@@ -65,8 +65,8 @@ PUT_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPD
 GET_HEAD = """SELECT s.number, e.digest, s.erased, s.version, s.digest, s.status, s.epoch, s.runner,
     s.cancel_requested, s.waits, s.pending, s.seal
     FROM streams s LEFT JOIN events e ON e.number = s.number AND e.version = s.version WHERE s.exec_id = ?"""
-LIST_HEADS = """SELECT number, exec_id, erased, flow_id, idempotency_key, version, digest, status, epoch, runner,
-    cancel_requested, waits, pending, seal FROM streams WHERE number > ? ORDER BY number LIMIT ?"""
+GET_WHOLE_HEAD = """SELECT exec_id, erased, flow_id, idempotency_key, version, digest, status, epoch, runner,
+    cancel_requested, waits, pending, seal FROM streams WHERE number = ?"""
 INSERT_HEAD = """INSERT INTO streams (exec_id, flow_id, idempotency_key, version, digest, status, epoch, runner,
     cancel_requested, waits, pending, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 MOVE_HEAD = """UPDATE streams SET version = ?, digest = ?, status = ?, epoch = ?, runner = ?, cancel_requested = ?,
@@ -87,8 +87,11 @@ GET_DIGEST = "SELECT digest FROM events WHERE number = ? AND version = ?"
 READ_TAIL = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
     s.erased FROM events e LEFT JOIN streams s ON s.number = e.number
     WHERE e.position > ? AND e.version > 0 ORDER BY e.position LIMIT ?"""
+WALK = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
+    s.erased, s.version FROM events e LEFT JOIN streams s ON s.number = e.number
+    WHERE e.position > ? ORDER BY e.position LIMIT ?"""
 READ_EVENT_IDS = "SELECT event_id FROM events WHERE number = ? AND version > ? AND version <= ? ORDER BY version"
-FIND_EVENT = "SELECT version FROM events WHERE number = ? AND version > ? AND event_id = ?"
+FIND_EVENT = "SELECT version FROM events WHERE number = ? AND event_id = ?"
 GET_LAST_POSITION = "SELECT max(position) FROM events"
 COUNT_EVENTS = "SELECT count(*) FROM events WHERE version > 0"
 DELETE_EVENTS = "DELETE FROM events WHERE number = ? AND version > 0"
@@ -107,4 +110,19 @@ GET_BLOB = "SELECT data FROM blobs WHERE digest = ?"
 LIST_BLOBS = "SELECT id, digest, data FROM blobs WHERE id > ? ORDER BY id LIMIT ?"
 LIST_USED_BLOBS = "SELECT DISTINCT blob FROM blob_uses WHERE number = ? AND version <= ?"
 UNUSE_BLOBS = "DELETE FROM blob_uses WHERE number = ? AND version <= ?"
-DELETE_UNUSED_BLOB = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = id)"
+DELETE_UNUSED_BLOB = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = ?)"
+
+# --- for the library's recorder ------------------------------------------------------------------------------------------
+
+FORCE_HEAD = """UPDATE streams SET version = ?, digest = ?, status = ?, epoch = ?, runner = ?, cancel_requested = ?,
+    waits = ?, pending = ?, seal = ? WHERE number = ?"""
+SELECT_EVENTS = """SELECT s.exec_id, e.version, e.type, e.body FROM streams s JOIN events e ON e.number = s.number
+    WHERE s.exec_id = ? AND (? IS NULL OR e.version > ?) AND (? IS NULL OR e.version <= ?)
+    ORDER BY e.version LIMIT ?"""
+SELECT_EVENTS_DESC = """SELECT s.exec_id, e.version, e.type, e.body FROM streams s JOIN events e ON e.number = s.number
+    WHERE s.exec_id = ? AND (? IS NULL OR e.version > ?) AND (? IS NULL OR e.version <= ?)
+    ORDER BY e.version DESC LIMIT ?"""
+SELECT_NOTIFICATIONS = """SELECT e.position, s.exec_id, e.version, e.type, e.body
+    FROM events e JOIN streams s ON s.number = e.number
+    WHERE e.position >= ? AND (? IS NULL OR e.position <= ?)
+    AND (? IS NULL OR e.type IN (SELECT value FROM json_each(?))) ORDER BY e.position LIMIT ?"""

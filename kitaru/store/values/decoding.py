@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import Any, cast
-
-from orjson import loads
+from typing import Any
 
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.domain.limits import MAX_DEPTH
@@ -16,6 +14,7 @@ from kitaru.store.values.hints import Classes
 from kitaru.store.values.leaves import LEAVES, leaf_class
 from kitaru.store.values.refusal import undecodable
 from kitaru.store.values.shapes import Shape, shape_of
+from kitaru.store.values.text import read
 
 TAG = b'{"$":'
 """Where a tag starts in canonical bytes; no JSON text can hold it, since its quotes would be escaped."""
@@ -29,7 +28,7 @@ def decode(data: bytes, hint: object = None) -> object:
     Raises KitaruBackendError(code="payload-undecodable"), and nothing else.
     """
     try:
-        tree = loads(data)
+        tree = read(data)
         return tree if TAG not in data else Decoder(hint).value(tree, 0)
     except KitaruBackendError:
         raise
@@ -58,10 +57,10 @@ class Decoder:
             return self.items(tree, depth)
         if "$" not in tree:
             return self.fields(tree, depth)
-        read = _READERS.get(tree["$"])
-        if read is None:
+        reader = _READERS.get(tree["$"])
+        if reader is None:
             raise undecodable(f"the tag {str(tree['$'])[:40]!r} is unknown")
-        return read(self, tree, depth)
+        return reader(self, tree, depth)
 
     def items(self, tree: list[Any], depth: int) -> list[Any]:
         """A list's elements, or a tagged container's."""
@@ -165,5 +164,3 @@ _READERS: dict[object, Callable[[Decoder, Any, int], object]] = {
     "exception": _read_exception,
     "enum": _read_enum,
 }
-
-assert cast("object", _READERS["int"]) is _read_leaf

@@ -1,7 +1,7 @@
 """From a value to canonical bytes: JSON for what JSON has, an object tagged by the exact runtime type for the rest.
 
-`wire` turns a value into a tree for orjson. orjson itself sees only exact JSON types: left alone, it writes NaN as null,
-tuples as lists, and subclasses, enums and UUIDs as plain text, silently.
+`wire` turns a value into a tree of exact JSON types. A JSON library left alone writes NaN as null or as no JSON, tuples
+as lists, subclasses and enums as their base, all silently.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ from math import isfinite
 from types import NoneType
 from typing import Any, cast
 
-from orjson import Fragment, JSONEncodeError, dumps
-
 from kitaru.domain.limits import MAX_DEPTH
 from kitaru.store.values.leaves import LEAVES, Leaf, tag_of
 from kitaru.store.values.objects import Parts, parts_of
 from kitaru.store.values.refusal import Refused, ValueNotEncodable, step, type_name
+from kitaru.store.values.text import HIGHEST, LOWEST, write
 
-_LOWEST, _HIGHEST = -(2**63), 2**64 - 1  # the integers that orjson writes and reads
-_CUT = 100
-"""Levels that go to orjson in one piece: a level is at most two of JSON's, and orjson stops at 254."""
-
-_JSON_ATOMS = frozenset({NoneType, bool, int, str})
+_FREE_ATOMS = frozenset({NoneType, bool, str})
 FACTORIES: dict[str, type] = {cls.__name__: cls for cls in (list, dict, int, set, str, float, tuple, bool)}
 """What a defaultdict may call: a closed table, so that data never names a function."""
 
@@ -36,26 +31,24 @@ def encode(value: object) -> bytes:
     """
     try:
         if is_native(value):
-            return dumps(value)
-    except (JSONEncodeError, RecursionError):
-        pass  # a big int or a lone surrogate: tagged below; a full stack: said below
+            return write(value)
+    except (UnicodeEncodeError, RecursionError):
+        pass  # a lone surrogate: tagged below; a full stack: said below
     return encode_tagged(value)
 
 
 def encode_tagged(value: object) -> bytes:
     """As `encode`, without the fast path."""
     try:
-        return dumps(wire(value, 0))
+        return write(wire(value, 0))
     except Refused as refused:
         raise refused.public() from None
-    except JSONEncodeError as error:  # more brackets than orjson writes: only a class reference can have so many
-        raise ValueNotEncodable(type_name(type(value)), "$", str(error)) from None
     except RecursionError:
         raise ValueNotEncodable(type_name(type(value)), "$", "the calling stack is too deep to walk it") from None
 
 
 def is_native(value: object, depth: int = 0) -> bool:
-    """Whether JSON has the value as it is, its ints' size and its texts' surrogates aside: orjson refuses those."""
+    """Whether JSON has the value as it is. Lone surrogates in its texts aside: `write` refuses those."""
     kind = type(value)
     if kind is list:
         children: Iterable[Any] = cast("list[Any]", value)
@@ -65,35 +58,35 @@ def is_native(value: object, depth: int = 0) -> bool:
             if type(key) is not str or key[:1] == "$":
                 return False
         children = items.values()
-    elif kind is float:
-        return isfinite(cast("float", value))
+    elif kind is int:
+        return LOWEST <= cast("int", value) <= HIGHEST
     else:
-        return kind in _JSON_ATOMS
+        return isfinite(cast("float", value)) if kind is float else kind in _FREE_ATOMS
     kinds = set(map(type, children))
     if depth >= MAX_DEPTH:
         return not kinds
-    if kinds <= _JSON_ATOMS:
+    if len(kinds) == 1:
+        if float in kinds:
+            return all(map(isfinite, children))
+        if int in kinds:
+            return min(children) >= LOWEST and max(children) <= HIGHEST
+    if kinds <= _FREE_ATOMS:
         return True
-    if len(kinds) == 1 and float in kinds:
-        return all(map(isfinite, children))
-    for item in children:  # noqa: SIM110 - a generator's frame would double the stack
-        if not is_native(item, depth + 1):
+    for item in children:
+        if type(item) not in _FREE_ATOMS and not is_native(item, depth + 1):
             return False
     return True
 
 
 def wire(value: object, depth: int) -> object:
-    """The tree that orjson writes for `value`, which stands `depth` levels inside."""
+    """The JSON tree of `value`, which stands `depth` levels inside."""
     kind = type(value)
     if kind is NoneType or kind is bool:
         return value
     if depth > MAX_DEPTH:
         raise Refused(kind, f"it is nested deeper than {MAX_DEPTH} levels, or contains itself")
-    write = _WRITERS.get(kind)
-    tree = _write_object(value, depth) if write is None else write(value, depth)
-    if depth % _CUT == 0 and depth and type(tree) in (dict, list):
-        return Fragment(dumps(tree))
-    return tree
+    writer = _WRITERS.get(kind)
+    return _write_object(value, depth) if writer is None else writer(value, depth)
 
 
 def clean_text(text: object) -> bool:
@@ -110,7 +103,7 @@ def clean_text(text: object) -> bool:
 
 
 def _write_int(value: Any, _: int) -> object:
-    return value if _LOWEST <= value <= _HIGHEST else {"$": "int", "v": hex(value)}
+    return value if LOWEST <= value <= HIGHEST else {"$": "int", "v": hex(value)}
 
 
 def _write_float(value: Any, _: int) -> object:
@@ -164,14 +157,14 @@ def _pairs(value: Any, depth: int) -> list[object]:
 
 def _write_set(value: Any, depth: int) -> object:
     """Elements sorted by their bytes: a set's own order changes with the hash seed."""
-    found: list[bytes] = []
+    found: list[object] = []
     try:
         for item in value:
-            found.append(dumps(wire(item, depth + 1)))  # noqa: PERF401
+            found.append(wire(item, depth + 1))  # noqa: PERF401 - nothing is asked of a set that is refused
     except Refused as refused:
         refused.at("{}")
         raise
-    return {"$": type(value).__name__, "v": [Fragment(item) for item in sorted(found)]}
+    return {"$": type(value).__name__, "v": sorted(found, key=write)}
 
 
 def _write_tuple(value: Any, depth: int) -> object:
@@ -197,14 +190,14 @@ def _write_deque(value: Any, depth: int) -> object:
 
 
 def _write_leaf(tag: str, leaf: Leaf) -> Callable[[Any, int], object]:
-    def write(value: Any, depth: int) -> object:
+    def writer(value: Any, depth: int) -> object:
         try:
             return {"$": tag, "v": wire(leaf.write(value), depth + 1)}
         except Refused as refused:
             refused.segments.clear()  # inside a leaf there is no path that a caller could follow
             raise
 
-    return write
+    return writer
 
 
 def _write_object(value: object, depth: int) -> object:

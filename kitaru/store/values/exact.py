@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from orjson import JSONEncodeError, dumps, loads
-
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.values.decoding import decode
 from kitaru.store.values.encoding import encode_tagged, is_native
 from kitaru.store.values.refusal import ValueNotEncodable, step, type_name
+from kitaru.store.values.text import read, write
 
-_IMMUTABLE = frozenset({int, str, bool, type(None)})
+_MUTABLE = (list, dict)
 
 
 def encode_exact(value: object) -> tuple[bytes, object]:
@@ -21,13 +20,11 @@ def encode_exact(value: object) -> tuple[bytes, object]:
     that became an offset would still compare equal. What is JSON by itself is not encoded twice.
     """
     try:
-        if type(value) in _IMMUTABLE:
-            return dumps(value), value
         if is_native(value):
-            data = dumps(value)
-            return data, value if type(value) is float else loads(data)
-    except (JSONEncodeError, RecursionError):
-        pass  # a big int or a lone surrogate: tagged; a full stack: said by encode_tagged
+            data = write(value)
+            return data, read(data) if type(value) in _MUTABLE else value
+    except (UnicodeEncodeError, RecursionError):
+        pass  # a lone surrogate: tagged; a full stack: said by encode_tagged
     data = encode_tagged(value)
     try:
         decoded = decode(data)
@@ -35,7 +32,7 @@ def encode_exact(value: object) -> tuple[bytes, object]:
     except KitaruBackendError as error:
         raise ValueNotEncodable(type_name(type(value)), "$", f"its recorded form cannot be read ({error.message})") from error
     if again != data:
-        place, tag = _difference(loads(data), loads(again), "$")
+        place, tag = _difference(read(data), read(again), "$")
         raise ValueNotEncodable(tag or type_name(type(value)), place, "what comes back is not the same")
     return data, decoded
 

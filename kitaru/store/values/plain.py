@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from orjson import dumps, loads
-
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.values.decoding import TAG
 from kitaru.store.values.leaves import LEAVES
 from kitaru.store.values.refusal import undecodable
+from kitaru.store.values.text import read, write
 
 
 def to_plain(data: bytes) -> object:
@@ -21,7 +20,7 @@ def to_plain(data: bytes) -> object:
     KitaruBackendError(code="payload-undecodable").
     """
     try:
-        tree = loads(data)
+        tree = read(data)
         return tree if TAG not in data else _plain(tree)
     except KitaruBackendError:
         raise
@@ -51,7 +50,7 @@ def _fields(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _show_pairs(tree: Any) -> object:
     keys, values = [_plain(key) for key in tree["v"][::2]], [_plain(item) for item in tree["v"][1::2]]
-    names = [key if type(key) is str else dumps(key).decode() for key in keys]
+    names = [key if type(key) is str else write(key).decode() for key in keys]
     if len(set(names)) == len(names):
         return dict(zip(names, values, strict=True))
     return [list(pair) for pair in zip(keys, values, strict=True)]

@@ -9,11 +9,10 @@ import sys
 from types import GenericAlias, NoneType, UnionType
 from typing import Any, cast
 
-from orjson import dumps
-
 from kitaru.store.values.names import canonical_module, class_attribute, class_dict, class_name, find_class, find_named
 from kitaru.store.values.refusal import Refused
 from kitaru.store.values.shapes import base_model, shape_of
+from kitaru.store.values.text import write
 
 _CONTAINERS = {"list": list, "dict": dict, "tuple": tuple, "set": set, "frozenset": frozenset}
 _ARGUMENT_MODULES = frozenset({"builtins", "datetime", "decimal", "fractions", "uuid", "pathlib", "pathlib._local"})
@@ -50,7 +49,7 @@ def class_of(reference: object) -> type | None:
 
 def reference_key(reference: object) -> str:
     """One text for a reference, to look it up by."""
-    return reference if type(reference) is str else dumps(reference).decode()
+    return reference if type(reference) is str else write(reference).decode()
 
 
 def written_name(cls: type) -> object:

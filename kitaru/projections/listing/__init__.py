@@ -1,0 +1,22 @@
+"""Listing executions from their rows: newest first, by any filter, in time that does not grow with what does not match.
+
+Reads the tables of kitaru.projections.executions and waits; imports no event class and writes nothing.
+"""
+
+from __future__ import annotations
+
+from kitaru.projections.listing.filters import Condition, Filters, make_filters
+from kitaru.projections.listing.rows import ExecutionRow, WaitRow, find_row, read_rows, read_waits
+from kitaru.projections.listing.sources import find_numbers
+
+__all__ = [
+    "Condition",
+    "ExecutionRow",
+    "Filters",
+    "WaitRow",
+    "find_numbers",
+    "find_row",
+    "make_filters",
+    "read_rows",
+    "read_waits",
+]

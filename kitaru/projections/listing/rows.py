@@ -1,0 +1,86 @@
+"""The rows of executions and of their pending waits, as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from kitaru.projections.listing.sources import Query
+
+_ROWS = """SELECT number, exec_id, version, project, flow_id, flow_name, stack, status, queued, runner, cancel_requested,
+    started_at, ended_at, checkpoint_count, attempt_count, cached_step_count, artifact_count, open_waits, original_exec_id,
+    spec, tags, metadata, failure_origin, failure_type, failure_message, failure_traceback
+    FROM executions JOIN execution_details USING (number)
+    WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number DESC"""
+_WAITS = """SELECT number, wait, version, kind, invocation_id, name, question, json_schema, metadata, opened_at, expires_at
+    FROM pending_waits WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number, wait"""
+
+
+class ExecutionRow(NamedTuple):
+    """A row of `executions` with its details. Times are microseconds since 1970; `spec` and `tags` are JSON."""
+
+    number: int
+    exec_id: str
+    version: int
+    project: str
+    flow_id: str
+    flow_name: str
+    stack: str
+    status: str
+    queued: int
+    runner: str | None
+    cancel_requested: int
+    started_at: int
+    ended_at: int | None
+    checkpoint_count: int
+    attempt_count: int
+    cached_step_count: int
+    artifact_count: int
+    open_waits: int
+    original_exec_id: str | None
+    spec: str
+    tags: str
+    metadata: bytes | None
+    failure_origin: str | None
+    failure_type: str | None
+    failure_message: bytes | None
+    failure_traceback: bytes | None
+
+
+class WaitRow(NamedTuple):
+    """A row of `pending_waits`. What was past the inline limit is None; the event at `version` has it."""
+
+    number: int
+    wait: int
+    version: int
+    kind: str
+    invocation_id: str
+    name: str
+    question: bytes | None
+    json_schema: bytes | None
+    metadata: bytes | None
+    opened_at: int
+    expires_at: int | None
+
+
+def read_rows(query: Query, numbers: Sequence[int]) -> list[ExecutionRow]:
+    """The rows of executions, newest first."""
+    return [ExecutionRow(*cast("ExecutionRow", row)) for row in query(_ROWS, (_listed(numbers),))]
+
+
+def find_row(query: Query, number: int) -> ExecutionRow | None:
+    """The row of one execution, or None."""
+    return next(iter(read_rows(query, (number,))), None)
+
+
+def read_waits(query: Query, numbers: Sequence[int]) -> dict[int, list[WaitRow]]:
+    """The pending waits and timers of executions, by number, oldest first."""
+    found: dict[int, list[WaitRow]] = {}
+    for row in query(_WAITS, (_listed(numbers),)):
+        wait = WaitRow(*cast("WaitRow", row))
+        found.setdefault(wait.number, []).append(wait)
+    return found
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return f"[{','.join(map(str, numbers))}]"
