@@ -54,7 +54,7 @@ def main() -> int:
                 rows += module.measure(setting, chosen)
             except Exception as error:
                 broken = True
-                rows += [Row(id_, name, note=f"broke: {type(error).__name__}: {error}") for id_ in sorted(chosen)]
+                rows += [Row(id_, name, note=f"broke: {_reason(error)}") for id_ in sorted(chosen)]
             seconds[name] = round(time.monotonic() - start, 1)
             print(f"{seconds[name]:.0f} s", file=sys.stderr)
     print(report.table(rows))
@@ -79,6 +79,12 @@ def _options(known: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="interpreter of the peers' environment; default .venv-peers")
     parser.add_argument("--folder", type=Path, default=WORK, help="the disk that is measured; default build/")
     return parser.parse_args()
+
+
+def _reason(error: Exception) -> str:
+    """The first and the last line of what was said: a contender's message ends with what it wrote itself."""
+    lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys([lines[0], lines[-1]]))
 
 
 def _peers(options: argparse.Namespace) -> Path | None:

@@ -81,14 +81,48 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME_OF, "__version__"])  # noqa: PLE0605
+__all__ = [
+    "FailureOrigin",
+    "FlowHandle",
+    "ImageSettings",
+    "KitaruBackendError",
+    "KitaruBudgetExceededError",
+    "KitaruClient",
+    "KitaruConnectionError",
+    "KitaruContextError",
+    "KitaruDivergenceError",
+    "KitaruError",
+    "KitaruExecutionError",
+    "KitaruFeatureNotAvailableError",
+    "KitaruLogRetrievalError",
+    "KitaruNotFoundError",
+    "KitaruRuntimeError",
+    "KitaruStateError",
+    "KitaruUsageError",
+    "KitaruUserCodeError",
+    "KitaruWaitExpiredError",
+    "KitaruWaitValidationError",
+    "__version__",
+    "checkpoint",
+    "configure",
+    "connect",
+    "current_execution_id",
+    "flow",
+    "idempotency_key",
+    "is_replay",
+    "load",
+    "log",
+    "progress",
+    "save",
+    "tag",
+]
 
 
 def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'kitaru' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415
+    from importlib import import_module
 
     value: object = getattr(import_module(home), name)
     globals()[name] = value

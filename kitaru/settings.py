@@ -55,13 +55,13 @@ configured = Configuration()
 
 def configure(
     *,
-    store: str | os.PathLike[str] | None | Unset = UNSET,
-    stack: str | None | Unset = UNSET,
-    cache: bool | str | None | Unset = UNSET,
-    retries: int | None | Unset = UNSET,
+    store: str | os.PathLike[str] | Unset | None = UNSET,
+    stack: str | Unset | None = UNSET,
+    cache: bool | str | Unset | None = UNSET,
+    retries: int | Unset | None = UNSET,
     image: object = UNSET,
-    durability: Durability | None | Unset = UNSET,
-    project: str | None | Unset = UNSET,
+    durability: Durability | Unset | None = UNSET,
+    project: str | Unset | None = UNSET,
 ) -> None:
     """Set defaults for this process; None takes one back, what is not given stays. Raises KitaruUsageError."""
     given: dict[str, object] = {

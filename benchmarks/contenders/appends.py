@@ -10,16 +10,16 @@ import itertools
 import sys
 import time
 
-from kitaru.compose import open_log
-
 from benchmarks.contenders.fill import START, append, checkpoint_events, start_execution
 from benchmarks.turns import Answer, serve
+from kitaru.compose import open_log
+from kitaru.settings import resolve_store
 
 
 def main() -> None:
     """`python -m benchmarks.contenders.appends STORE EVENTS`: serve rounds of `count` appends of one event each."""
     store, events = sys.argv[1], int(sys.argv[2])
-    log = open_log(store)
+    log = open_log(resolve_store(store))
     numbers = itertools.count(10_000_000)
 
     def run(count: int) -> Answer:

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from kitaru.compose import open_log
-
 from kitaru.domain.commands import Start
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.events import (
@@ -28,6 +27,7 @@ from kitaru.domain.events import (
 from kitaru.domain.ids import flow_id, uuid7
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import evolve
+from kitaru.settings import resolve_store
 from kitaru.store.log import EventLog, Head
 from kitaru.store.values import CODEC, encode
 
@@ -107,7 +107,7 @@ def _fill_events(log: EventLog, count: int) -> None:
 def main() -> None:
     """Fill a store."""
     kind, store, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    log = open_log(store)
+    log = open_log(resolve_store(store))
     try:
         {"executions": _fill_executions, "events": _fill_events}[kind](log, count)
     finally:

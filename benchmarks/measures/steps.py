@@ -92,4 +92,4 @@ def _against(id_: str, name: str, series: Series, peer: str, unit: str, least: f
         return Row(id_, name, mark=mark, note=_NO_PEERS)
     rate = series.rate(peer)
     figure = f"{rate:,.0f} {unit}, {series.cpu_seconds(peer) * 1e6:,.0f} us CPU"
-    return Row(id_, name, figure, series.speed_ratio(KITARU, peer), "x as fast is Kitaru", mark, rate=rate)
+    return Row(id_, name, figure, series.speed_ratio(KITARU, peer), "Kitaru / it", mark, rate=rate)

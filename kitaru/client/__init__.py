@@ -1,0 +1,64 @@
+"""Asking executions and telling them: KitaruClient and the models that it gives. Loaded where first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kitaru.client.client import KitaruClient as KitaruClient
+    from kitaru.client.models import ArtifactRef as ArtifactRef
+    from kitaru.client.models import CheckpointAttempt as CheckpointAttempt
+    from kitaru.client.models import CheckpointCall as CheckpointCall
+    from kitaru.client.models import Execution as Execution
+    from kitaru.client.models import ExecutionEvent as ExecutionEvent
+    from kitaru.client.models import FailureInfo as FailureInfo
+    from kitaru.client.models import FrozenExecutionSpec as FrozenExecutionSpec
+    from kitaru.client.models import PendingWait as PendingWait
+    from kitaru.domain.errors import FailureOrigin as FailureOrigin
+    from kitaru.domain.status import ExecutionStatus as ExecutionStatus
+
+_HOMES = {
+    "kitaru.client.client": ("KitaruClient",),
+    "kitaru.client.models": (
+        "ArtifactRef",
+        "CheckpointAttempt",
+        "CheckpointCall",
+        "Execution",
+        "ExecutionEvent",
+        "FailureInfo",
+        "FrozenExecutionSpec",
+        "PendingWait",
+    ),
+    "kitaru.domain.errors": ("FailureOrigin",),
+    "kitaru.domain.status": ("ExecutionStatus",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ArtifactRef",
+    "CheckpointAttempt",
+    "CheckpointCall",
+    "Execution",
+    "ExecutionEvent",
+    "ExecutionStatus",
+    "FailureInfo",
+    "FailureOrigin",
+    "FrozenExecutionSpec",
+    "KitaruClient",
+    "PendingWait",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'kitaru.client' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -35,7 +35,7 @@ from kitaru.domain.events import (
     WaitOpened,
     WaitResolved,
 )
-from kitaru.domain.state import ExecutionState, ExecutionStatus, Pending, evolve
+from kitaru.domain.state import ExecutionState, Pending, evolve
 from kitaru.domain.transitions import TRANSITIONS
 
 _ENDS = (ExecutionFailed, ExecutionCompleted, ExecutionCancelled, ExecutionSuspended, AttemptFailed, CheckpointFailed)
@@ -143,7 +143,7 @@ def advance(state: ExecutionState, report: c.Report, at: int) -> ExecutionState:
     return state
 
 
-def _objection(state: ExecutionState, event: Event, at: int) -> str | None:  # noqa: PLR0911, PLR0912
+def _objection(state: ExecutionState, event: Event, at: int) -> str | None:
     """Why the execution cannot take this report, or None."""
     match event:
         case AttemptStarted(call=call, attempt=1):

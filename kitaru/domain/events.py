@@ -47,9 +47,12 @@ class FlowOptions(BaseModel):
 
 
 class ExecutionStarted(EventBase):
-    """An execution exists: which flow, from which code, with which inputs."""
+    """An execution exists: which flow, from which code, with which inputs.
 
-    payloads = ("inputs", "metadata")
+    A replay names the execution it replays, the call from which on it runs anew, and values that stand in for results.
+    """
+
+    payloads = ("inputs", "metadata", "overrides")
     type: Literal["ExecutionStarted"] = "ExecutionStarted"
     flow_id: str
     flow_name: str
@@ -62,6 +65,8 @@ class ExecutionStarted(EventBase):
     metadata: Payload | None = None
     idempotency_key: str | None = None
     original_exec_id: str | None = None
+    replay_from: int | None = None
+    overrides: Payload | None = None
 
 
 class RunnerClaimed(EventBase):

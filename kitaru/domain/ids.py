@@ -51,9 +51,10 @@ def parse_part(text: str, kind: str) -> tuple[str, int] | None:
 
 def flow_id(store_id: str, project: str, flow_name: str) -> str:
     """The id of a flow name in a store and project: a UUIDv8 over a digest of the three, the same for ever."""
-    from hashlib import blake2b  # noqa: PLC0415  (importing this module stays cheap)
+    from hashlib import blake2b
 
-    digest = blake2b("\0".join((store_id, project, flow_name)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    text = "\0".join((store_id, project, flow_name))
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     raw = bytearray(digest)
     raw[6] = raw[6] & 0x0F | 0x80
     raw[8] = raw[8] & 0x3F | 0x80

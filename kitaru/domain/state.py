@@ -111,9 +111,7 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
         case CheckpointFailed(call=call):
             return state._replace(version=version, failed=state.failed | 1 << call)
         case CheckpointReused(call=call):
-            return state._replace(
-                version=version, calls=max(state.calls, call), completed=state.completed | 1 << call
-            )
+            return state._replace(version=version, calls=max(state.calls, call), completed=state.completed | 1 << call)
         case WaitOpened():
             opened = Pending(event.wait, event.kind, event.name, version, event.expires_at)
             return state._replace(
@@ -169,9 +167,7 @@ def fold(state: ExecutionState, events: Iterable[Event]) -> ExecutionState:
             in_flight &= ~(1 << call)
             completed |= 1 << call
         else:
-            state = state._replace(
-                version=version, calls=calls, attempts=attempts, in_flight=in_flight, completed=completed
-            )
+            state = state._replace(version=version, calls=calls, attempts=attempts, in_flight=in_flight, completed=completed)
             state = evolve(state, event)
             version, calls, in_flight, completed = state.version, state.calls, state.in_flight, state.completed
             attempts = dict(state.attempts)

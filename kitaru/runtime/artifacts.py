@@ -20,8 +20,8 @@ def find_values(log: EventLog | None, exec_id: str, name: str) -> Found:
     Raises KitaruNotFoundError for an unknown execution.
     """
     if log is None:
-        from kitaru.compose import open_log  # noqa: PLC0415
-        from kitaru.settings import resolve_store  # noqa: PLC0415
+        from kitaru.compose import open_log
+        from kitaru.settings import resolve_store
 
         log = open_log(resolve_store())
     calls: dict[int, tuple[str, str]] = {}

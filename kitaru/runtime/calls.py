@@ -201,9 +201,7 @@ def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reus
     return Outcome(call, decode(session.load(found.output), prepared.checkpoint.returns))
 
 
-def _start(
-    session: Session, prepared: Prepared, known: int, attempt: int, digest: str, opaque: tuple[str, ...]
-) -> int:
+def _start(session: Session, prepared: Prepared, known: int, attempt: int, digest: str, opaque: tuple[str, ...]) -> int:
     call = known
 
     def started(state: ExecutionState, at: int) -> tuple[Event, ...]:
@@ -231,14 +229,10 @@ def _start(
 
 
 def _complete(session: Session, call: int, attempt: int, output: Payload, key: str | None) -> None:
-    session.report(
-        lambda _, at: (CheckpointCompleted(at=at, call=call, attempt=attempt, output=output, reuse_key=key),)
-    )
+    session.report(lambda _, at: (CheckpointCompleted(at=at, call=call, attempt=attempt, output=output, reuse_key=key),))
 
 
-def _fail(
-    session: Session, scope: CallScope, error: BaseException, *, retry_after: float | None, closes: bool
-) -> None:
+def _fail(session: Session, scope: CallScope, error: BaseException, *, retry_after: float | None, closes: bool) -> None:
     described = failures.describe(error, failures.origin_of(error))._asdict()
     call, attempt = scope.call, scope.attempt
 
@@ -258,7 +252,7 @@ def _run(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | 
     checkpoint = prepared.checkpoint
     try:
         if checkpoint.isolated:
-            from kitaru.runtime import isolation  # noqa: PLC0415
+            from kitaru.runtime import isolation
 
             return isolation.run(prepared, scope), None
         if checkpoint.timeout is not None and not checkpoint.is_async:
@@ -291,8 +285,9 @@ async def _awaited(prepared: Prepared) -> object:
     body: Awaitable[object] = checkpoint.fn(*prepared.args, **prepared.kwargs)  # type: ignore[assignment]
     if checkpoint.timeout is None:
         return await body
+    deadline = asyncio.timeout(checkpoint.timeout)
     try:
-        async with asyncio.timeout(checkpoint.timeout) as deadline:
+        async with deadline:
             return await body
     except TimeoutError:
         if deadline.expired():
@@ -300,9 +295,7 @@ async def _awaited(prepared: Prepared) -> object:
         raise
 
 
-def _run_with_deadline(
-    prepared: Prepared, scope: CallScope, timeout: float
-) -> tuple[object, BaseException | None]:
+def _run_with_deadline(prepared: Prepared, scope: CallScope, timeout: float) -> tuple[object, BaseException | None]:
     """Run the body in a thread that can be left behind: Python cannot end a thread."""
     result: list[tuple[object, BaseException | None]] = []
 
@@ -340,4 +333,3 @@ def _input_digest(arguments: dict[str, object]) -> tuple[str, tuple[str, ...]]:
             opaque.append(name)
             parts[name] = f"{type(value).__module__}.{type(value).__qualname__}"
     return blake2b(encode(parts), digest_size=16).hexdigest(), tuple(opaque)
-

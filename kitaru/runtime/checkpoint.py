@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kitaru.runtime.session import Session
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 _COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
 _VARIADIC = 0x04 | 0x08  # CO_VARARGS | CO_VARKEYWORDS
@@ -45,6 +45,7 @@ class Checkpoint(Generic[P, R]):
             raise KitaruUsageError(f"@checkpoint goes on a function, not on {fn!r}")
         functools.update_wrapper(self, fn)
         self.fn = fn
+        self.__qualname__: str = fn.__qualname__
         self.name = checked_name(fn.__name__, "the checkpoint's name")
         if "/" in self.name:
             raise KitaruUsageError(f"the checkpoint's name {self.name!r} contains '/'")
@@ -80,7 +81,7 @@ class Checkpoint(Generic[P, R]):
         `id="name"` pins the invocation id (unless the function has a parameter of that name). Raises KitaruContextError
         outside a flow's body, and the body's own exception.
         """
-        from kitaru.runtime import calls  # noqa: PLC0415
+        from kitaru.runtime import calls
 
         scope = flow_scope(f"the checkpoint {self.name!r}")
         if self.is_async:
@@ -96,27 +97,27 @@ class Checkpoint(Generic[P, R]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> CheckpointFuture[R]:
         """Start it beside the flow's body. Its id is taken now; futures among the arguments are awaited first."""
-        from kitaru.runtime import submission  # noqa: PLC0415
+        from kitaru.runtime import submission
 
         scope = flow_scope(f"{self.name}.submit")
         return cast("CheckpointFuture[R]", submission.submit(self._prepare(scope, args, kwargs)))
 
     def map(self, *iterables: Iterable[object], **constants: object) -> FutureList[R]:
         """One call for each tuple of the zipped iterables, which have to be of one length, at most 10,000."""
-        from kitaru.runtime import futures  # noqa: PLC0415
+        from kitaru.runtime import futures
 
         return self._many(futures.zipped(self.name, iterables), constants, "map")
 
     def product(self, *iterables: Iterable[object], **constants: object) -> FutureList[R]:
         """One call for each combination of the iterables, the last one moving fastest, at most 10,000."""
-        from kitaru.runtime import futures  # noqa: PLC0415
+        from kitaru.runtime import futures
 
         return self._many(futures.crossed(self.name, iterables), constants, "product")
 
     @functools.cached_property
     def returns(self) -> object:
         """The return annotation, resolved; None where it cannot be."""
-        from typing import get_type_hints  # noqa: PLC0415
+        from typing import get_type_hints
 
         try:
             return get_type_hints(self.fn).get("return")
@@ -138,7 +139,7 @@ class Checkpoint(Generic[P, R]):
         return self._bind_slowly(args, kwargs)
 
     def _bind_slowly(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
-        import inspect  # noqa: PLC0415
+        import inspect
 
         try:
             bound = inspect.signature(self.fn).bind(*args, **kwargs)
@@ -147,10 +148,8 @@ class Checkpoint(Generic[P, R]):
         bound.apply_defaults()
         return bound.arguments
 
-    def _many(
-        self, rows: list[tuple[object, ...]], constants: dict[str, object], verb: str
-    ) -> FutureList[R]:
-        from kitaru.runtime import futures, submission  # noqa: PLC0415
+    def _many(self, rows: list[tuple[object, ...]], constants: dict[str, object], verb: str) -> FutureList[R]:
+        from kitaru.runtime import futures, submission
 
         scope = flow_scope(f"{self.name}.{verb}")
         started = [submission.submit(self._prepare(scope, row, constants)) for row in rows]
@@ -195,9 +194,7 @@ class Prepared:
         self.parents: tuple[int, ...] = ()
 
 
-def _checked_classes(
-    classes: type[Exception] | tuple[type[Exception], ...], what: str
-) -> tuple[type[Exception], ...]:
+def _checked_classes(classes: type[Exception] | tuple[type[Exception], ...], what: str) -> tuple[type[Exception], ...]:
     given = classes if isinstance(classes, tuple) else (classes,)
     for cls in given:
         if not (isinstance(cls, type) and issubclass(cls, Exception)):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -253,4 +250,3 @@ def checkpoint(
         )
 
     return decorate if fn is None else decorate(fn)
-

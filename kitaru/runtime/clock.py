@@ -38,3 +38,18 @@ class SystemClock:
     async def sleep_async(self, seconds: float) -> None:
         """Return after `seconds`."""
         await asyncio.sleep(seconds)
+
+
+_installed: Clock = SystemClock()
+
+
+def installed() -> Clock:
+    """The clock of executions that begin or go on in this process from now on."""
+    return _installed
+
+
+def install(clock: Clock) -> Clock:
+    """Make `clock` that clock, and give the one before: for tests, and for who simulates."""
+    global _installed
+    before, _installed = _installed, clock
+    return before

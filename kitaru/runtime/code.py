@@ -13,21 +13,14 @@ from typing import TYPE_CHECKING
 
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.events import Target
+from kitaru.runtime.registry import flows
 from kitaru.runtime.trust import is_trusted
 
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
-_flows: dict[tuple[str, str], Flow[..., object]] = {}
-"""Flows decorated in this process, by file and qualified name."""
-
 _loading = threading.local()
 _digests: dict[str, tuple[int, int, str]] = {}
-
-
-def register(flow: Flow[..., object], file: str, qualname: str) -> None:
-    """Remember a decorated flow: what this process defines needs no loading."""
-    _flows[(file, qualname)] = flow
 
 
 def is_loading() -> bool:
@@ -78,14 +71,14 @@ def load_flow(target: str) -> Flow[..., object]:
 def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
     """The flow of a recorded execution. Raises KitaruRuntimeError when it is not from a trusted folder, or gone."""
     if target.file is None:
-        found = next((flow for (_, name), flow in _flows.items() if name == target.qualname), None)
+        found = next((flow for (_, name), flow in flows.items() if name == target.qualname), None)
         if found is not None:
             return found
         raise KitaruRuntimeError(
             f"the flow {target.qualname} was defined in a shell or by exec; it can only go on in that process",
             code="not-loadable",
         )
-    for (file, name), flow in _flows.items():
+    for (file, name), flow in flows.items():
         if name == target.qualname and os.path.realpath(file) == target.file:
             return flow
     if not is_trusted(store_id, target.file):
@@ -101,10 +94,10 @@ def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
 
 
 def _flow_in(module: ModuleType, qualname: str, target: str) -> Flow[..., object]:
-    from kitaru.runtime.flow import Flow  # noqa: PLC0415
+    from kitaru.runtime.flow import Flow
 
     file = os.path.realpath(module.__file__ or "")
-    for (known, name), flow in _flows.items():
+    for (known, name), flow in flows.items():
         if name == qualname and os.path.realpath(known) == file:
             return flow
     found: object = module
@@ -112,9 +105,9 @@ def _flow_in(module: ModuleType, qualname: str, target: str) -> Flow[..., object
         found = vars(found).get(part) if hasattr(found, "__dict__") else None
     if isinstance(found, Flow):
         return found  # pyright: ignore[reportUnknownVariableType]
-    flows = sorted(name for (known, name) in _flows if os.path.realpath(known) == file)
+    there = sorted(name for (known, name) in flows if os.path.realpath(known) == file)
     raise KitaruRuntimeError(
-        f"{target} is not a flow; flows there: {', '.join(flows) or 'none'}. Decorate a function with @flow",
+        f"{target} is not a flow; flows there: {', '.join(there) or 'none'}. Decorate a function with @flow",
         code="not-loadable",
     )
 
@@ -162,9 +155,7 @@ def _executing(load: _Load, what: str) -> ModuleType:
     except KitaruUsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise KitaruRuntimeError(
-            f"loading {what} failed: {type(error).__name__}: {error}", code="not-loadable"
-        ) from error
+        raise KitaruRuntimeError(f"loading {what} failed: {type(error).__name__}: {error}", code="not-loadable") from error
     finally:
         _loading.active = outer
 

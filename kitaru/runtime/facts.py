@@ -80,7 +80,7 @@ def load(exec_id: str, name: str) -> object:
 
     Raises KitaruRuntimeError when there is none, or more than one.
     """
-    from kitaru.runtime.artifacts import find_values  # noqa: PLC0415
+    from kitaru.runtime.artifacts import find_values
 
     scope = current.get()
     log = scope.session.log if isinstance(scope, (FlowScope, CallScope)) else None

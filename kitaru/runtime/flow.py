@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import getpass
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from kitaru.domain.errors import KitaruUsageError
+from kitaru.runtime import registry
 from kitaru.runtime.options import (
     Cache,
     ImageSettings,
@@ -22,14 +21,13 @@ if TYPE_CHECKING:
     from kitaru.runtime.handle import FlowHandle
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 _COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
 _RESERVED = ("stack", "cache", "retries", "image", "exec_id", "from_", "overrides")
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
+class RunSettings(NamedTuple):
     """What `options` sets for the runs of one Flow object."""
 
     tags: tuple[str, ...] = ()
@@ -67,6 +65,7 @@ class Flow(Generic[P, R]):
             raise KitaruUsageError(f"the flow {fn.__name__} takes positional-only or *args; give its parameters names")
         functools.update_wrapper(self, fn)
         self.fn = fn
+        self.__qualname__: str = fn.__qualname__
         self.name = checked_name(name if name is not None else fn.__name__, "the flow's name")
         self.cache = checked_cache(cache, f"@flow on {self.name}: cache")
         self.retries = checked_count(retries, f"@flow on {self.name}: retries")
@@ -75,9 +74,7 @@ class Flow(Generic[P, R]):
         self.strict = strict
         self.is_async = bool(code.co_flags & _COROUTINE)
         self.settings = RunSettings(tags=checked_tags(tags))
-        from kitaru.runtime import code as targets  # noqa: PLC0415
-
-        targets.register(self, code.co_filename, fn.__qualname__)
+        registry.flows[code.co_filename, fn.__qualname__] = self
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Never: a flow is started by `run`. Raises KitaruUsageError."""
@@ -89,14 +86,14 @@ class Flow(Generic[P, R]):
         Inputs are the function's parameters; `stack`, `cache`, `retries` and `image` are options of the run. Raises
         KitaruUsageError for inputs that do not fit or do not encode; never what the body raises.
         """
-        from kitaru.runtime import start  # noqa: PLC0415
+        from kitaru.runtime import start
 
         return start.run(self, args, inputs)
 
     @functools.cached_property
     def returns(self) -> object:
         """The return annotation, resolved; None where it cannot be."""
-        from typing import get_type_hints  # noqa: PLC0415
+        from typing import get_type_hints
 
         try:
             return get_type_hints(self.fn).get("return")
@@ -129,19 +126,11 @@ class Flow(Generic[P, R]):
                 changes[what] = value
         twin: Flow[P, R] = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        twin.settings = self.settings._replace(**changes)
         return twin
 
     def __repr__(self) -> str:
         return f"<flow {self.name} ({self.__module__}.{self.__qualname__})>"
-
-
-def current_user() -> str:
-    """The operating system's user, for `by`."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 @overload
@@ -176,19 +165,17 @@ def flow(
     """
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
-        return Flow(
-            function, name=name, cache=cache, retries=retries, tags=tags, stack=stack, image=image, strict=strict
-        )
+        return Flow(function, name=name, cache=cache, retries=retries, tags=tags, stack=stack, image=image, strict=strict)
 
     return decorate if fn is None else decorate(fn)
 
 
 def __getattr__(name: str) -> object:
     if name == "FlowHandle":
-        from kitaru.runtime.handle import FlowHandle  # noqa: PLC0415
+        from kitaru.runtime.handle import FlowHandle
 
         return FlowHandle
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Flow", "FlowHandle", "Generator", "RunSettings", "flow"]
+__all__ = ["Flow", "FlowHandle", "RunSettings", "flow"]

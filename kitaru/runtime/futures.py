@@ -17,42 +17,43 @@ if TYPE_CHECKING:
     from kitaru.runtime.calls import Outcome
     from kitaru.runtime.checkpoint import Prepared
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 
 class CheckpointFuture(Generic[R]):
     """A checkpoint call under way. In an async flow await it; elsewhere ask for `result()`."""
 
     def __init__(self, inner: Future[Outcome], invocation_id: str, loop_thread: int | None) -> None:
-        self._inner = inner
+        self.inner = inner
         self._loop_thread = loop_thread
         self.invocation_id = invocation_id
 
     def result(self, timeout: float | None = None) -> R:
         """The checkpoint's value, or its exception raised. TimeoutError after `timeout` seconds cancels nothing."""
-        return cast("R", self._outcome(timeout).unwrap())
+        return cast("R", self.outcome(timeout).unwrap())
 
     load = result
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the call ended, well or badly; whether it did within `timeout` seconds."""
         self._refuse_to_block("wait")
-        return bool(wait_for_futures([self._inner], timeout).done)
+        return bool(wait_for_futures([self.inner], timeout).done)
 
     def done(self) -> bool:
         """Whether the call has ended."""
-        return self._inner.done()
+        return self.inner.done()
 
     def __await__(self) -> Generator[object, None, R]:
-        outcome = yield from asyncio.wrap_future(self._inner).__await__()
+        outcome = yield from asyncio.wrap_future(self.inner).__await__()
         return cast("R", outcome.unwrap())
 
-    def _outcome(self, timeout: float | None) -> Outcome:
+    def outcome(self, timeout: float | None) -> Outcome:
+        """How the call ended: its value or exception, and its ordinal."""
         self._refuse_to_block("result")
-        return self._inner.result(timeout)
+        return self.inner.result(timeout)
 
     def _refuse_to_block(self, verb: str) -> None:
-        if not self._inner.done() and self._loop_thread == threading.get_ident():
+        if not self.inner.done() and self._loop_thread == threading.get_ident():
             raise KitaruContextError(
                 f"{verb}() of the call {self.invocation_id!r} would block the event loop of an async flow; "
                 "await the future instead"
@@ -76,13 +77,13 @@ class FutureList(Generic[R]):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all calls ended; whether each did within `timeout` seconds."""
-        return all([future.wait(timeout) for future in self._futures])
+        return len(self._futures) == sum(future.wait(timeout) for future in self._futures)
 
     def __await__(self) -> Generator[object, None, list[R]]:
-        values: list[R] = []
-        for future in self._futures:
-            values.append((yield from future.__await__()))
-        return values
+        return self._collect().__await__()
+
+    async def _collect(self) -> list[R]:
+        return [await future for future in self._futures]
 
     def __iter__(self) -> Iterator[CheckpointFuture[R]]:
         return iter(self._futures)
@@ -103,14 +104,14 @@ class FutureList(Generic[R]):
 def resolve(prepared: Prepared) -> None:
     """Put the values of futures in their place; their calls become parents. Blocks until they are there."""
     for future in _futures_in(prepared):
-        future._outcome(None)  # pyright: ignore[reportPrivateUsage]
+        future.outcome(None)
     _substitute(prepared)
 
 
 async def resolve_async(prepared: Prepared) -> None:
     """The same on an event loop."""
     for future in _futures_in(prepared):
-        await asyncio.wrap_future(future._inner)  # pyright: ignore[reportPrivateUsage]
+        await asyncio.wrap_future(future.inner)
     _substitute(prepared)
 
 
@@ -133,7 +134,7 @@ def _futures_in(prepared: Prepared) -> list[CheckpointFuture[object]]:
 
 
 def _substitute(prepared: Prepared) -> None:
-    parents = [future._outcome(None).call for future in _futures_in(prepared)]  # pyright: ignore[reportPrivateUsage]
+    parents = [future.outcome(None).call for future in _futures_in(prepared)]
     prepared.parents = tuple(dict.fromkeys(parents))
     prepared.args = tuple(_value(arg) for arg in prepared.args)
     prepared.kwargs = {name: _value(arg) for name, arg in prepared.kwargs.items()}

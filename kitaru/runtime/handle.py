@@ -27,7 +27,7 @@ from kitaru.store.values import decode
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 _LOOK_SECONDS = 1.0
 _LAST_EVENTS = 8
 
@@ -83,7 +83,7 @@ class FlowHandle(Generic[R]):
                 self._explain(runner)
                 self._runner = None
             elif state.runner is None or not self._log.leases.is_alive(state.runner):
-                from kitaru.runtime.recovery import take_over  # noqa: PLC0415
+                from kitaru.runtime.recovery import take_over
 
                 self._runner = take_over(self._log, self.exec_id, self._flow)
                 continue

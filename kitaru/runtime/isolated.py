@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Coroutine
 from typing import BinaryIO, cast
 
 from kitaru.domain.errors import KitaruRuntimeError
@@ -42,9 +43,9 @@ def encode_answer(requests: BinaryIO, answers: BinaryIO) -> bytes:
         )
         current.set(scope)
         args, kwargs = cast("list[object]", request["args"]), cast("dict[str, object]", request["kwargs"])
-        value = checkpoint.fn(*args, **kwargs)
+        value: object = checkpoint.fn(*args, **kwargs)
         if checkpoint.is_async:
-            value = asyncio.run(value)  # type: ignore[arg-type]
+            value = asyncio.run(cast("Coroutine[object, object, object]", value))
         return encode({"value": value})
     except BaseException as error:
         trace = "".join(traceback.format_exception(error))

@@ -107,10 +107,10 @@ def _converse(child: subprocess.Popen[bytes], request: bytes, scope: CallScope) 
     while True:
         said = cast("dict[str, object]", decode(read_frame(cast("BinaryIO", child.stdout))))
         match said:
-            case {"log": dict() as metadata}:
-                _as_call(scope, lambda: facts.log(**cast("dict[str, object]", metadata)))  # noqa: B023
+            case {"log": metadata}:
+                _as_call(scope, lambda: facts.log(**cast("dict[str, object]", metadata)))
             case {"save": str(name), "value": value, "type": kind, "tags": tags}:
-                _as_call(scope, lambda: facts.save(name, value, type=kind, tags=tags))  # type: ignore[arg-type] # noqa: B023
+                _as_call(scope, lambda: facts.save(name, value, type=kind, tags=tags))  # type: ignore[arg-type]
             case {"value": value}:
                 return value
             case {"error": error, "text": text, "trace": trace}:

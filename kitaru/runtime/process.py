@@ -7,7 +7,6 @@ live executions are joined before that, by the hook that concurrent.futures itse
 from __future__ import annotations
 
 import atexit
-import concurrent.futures.thread  # noqa: F401  (registers its exit hook first, so that ours runs before it)
 import os
 import signal
 import sys
@@ -90,8 +89,9 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
         _state["interrupted"] = False
         raise KeyboardInterrupt
     for exec_id in stopping:
-        print(f"stopping {exec_id} at its next boundary; go on later with: kitaru recover {exec_id}", file=sys.stderr)
-    print("(Ctrl-C again exits at once)", file=sys.stderr, flush=True)
+        sys.stderr.write(f"stopping {exec_id} at its next boundary; go on later with: kitaru recover {exec_id}\n")
+    sys.stderr.write("(Ctrl-C again exits at once)\n")
+    sys.stderr.flush()
     if not _state["exiting"]:
         raise KeyboardInterrupt
 

@@ -9,7 +9,8 @@ from kitaru.domain.commands import Claim
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
 from kitaru.domain.events import Event, ExecutionStarted
 from kitaru.domain.state import ABSENT, ExecutionStatus, fold
-from kitaru.runtime import code, process, start
+from kitaru.runtime import code, process
+from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History
 from kitaru.runtime.runner import Runner
 from kitaru.runtime.session import Session
@@ -54,7 +55,7 @@ def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None
     if flow is None:
         flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
     lost = head.state.epoch if is_lost(log, head) else None
-    log.execute(exec_id, Claim(log.leases.acquire(), lost), start.clock.now())
+    log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
     return launch(log, exec_id, flow)
 
 
@@ -74,7 +75,7 @@ def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:
         raise KitaruNotFoundError(f"the execution {exec_id} has no events in the store {log.location}")
     if state.runner != log.leases.acquire():
         raise KitaruStateError(f"another runner has taken the execution {exec_id} over")
-    session = Session(log, head._replace(state=state), history.started.options, start.clock, history, is_async=flow.is_async)
+    session = Session(log, head._replace(state=state), history.started.options, installed_clock(), history, is_async=flow.is_async)
     runner = Runner(flow.fn, session)
     runner.start()
     return runner

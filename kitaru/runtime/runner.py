@@ -96,9 +96,9 @@ class Runner:
                 self.error = session.broken
                 if session.broken is None:
                     self._record(
-                        lambda at: ExecutionCancelled(at=at)
-                        if session.reason is Reason.CANCELLED
-                        else ExecutionSuspended(at=at)
+                        lambda at: (
+                            ExecutionCancelled(at=at) if session.reason is Reason.CANCELLED else ExecutionSuspended(at=at)
+                        )
                     )
                 return
             if session.divergence is not None:
@@ -141,14 +141,18 @@ class Runner:
     def _run_async(self, inputs: dict[str, object]) -> _Ending:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
-            loop.set_task_factory(_task_with_path)
+            loop.set_task_factory(_task_with_path)  # pyright: ignore[reportArgumentType]
             return runner.run(self._supervise(inputs))
 
     async def _supervise(self, inputs: dict[str, object]) -> _Ending:
         session = self._session
         loop = asyncio.get_running_loop()
         leaving = asyncio.Event()
-        session.on_leave = lambda: loop.call_soon_threadsafe(leaving.set)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(leaving.set)
+
+        session.on_leave = wake
         if session.leaving.is_set():
             leaving.set()
         context = copy_context()
@@ -159,7 +163,7 @@ class Runner:
         await asyncio.wait({main, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not main.done():
             # What is in flight may end, unless nobody can record it or it was told to stop.
-            while session.reason is Reason.STOPPED and session.state.in_flight and not main.done():
+            while session.reason is Reason.STOPPED and session.state.in_flight and not main.done():  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
             session.unwound = session.unwound or not main.done()
             main.cancel()

@@ -102,11 +102,12 @@ class Session:
         unix_ms = at // 1000
         bits = os.urandom(10 * len(events))
         ids = [uuid7(unix_ms, int.from_bytes(bits[i : i + 10])) for i in range(0, len(bits), 10)]
+        cause: OutcomeUnknown | None = None
         for _ in range(_APPEND_TRIES):
             try:
                 return self.log.append(head, events, state, ids)
             except OutcomeUnknown as unknown:
-                cause: BaseException = unknown
+                cause = unknown
         raise KitaruBackendError(
             f"the store at {self.log.location} did not say whether it took the last events of {self.exec_id}; "
             "mend it and run `kitaru recover`",

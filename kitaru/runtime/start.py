@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from kitaru.domain.commands import Start
 from kitaru.domain.errors import (
@@ -13,12 +13,12 @@ from kitaru.domain.errors import (
     KitaruStateError,
     KitaruUsageError,
 )
-from kitaru.domain.events import ExecutionStarted, FlowOptions
+from kitaru.domain.events import Event, ExecutionStarted, FlowOptions
 from kitaru.domain.ids import flow_id, uuid7
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ABSENT, evolve
 from kitaru.runtime import code, trust
-from kitaru.runtime.clock import Clock, SystemClock
+from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.handle import FlowHandle
 from kitaru.runtime.history import History
 from kitaru.runtime.options import Cache, ImageSettings, checked_cache, checked_count
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
 R = TypeVar("R")
-clock: Clock = SystemClock()
 _warned_about_images: set[str] = set()
 _OPTIONS = ("stack", "cache", "retries", "image")
 
@@ -45,15 +44,15 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             'under `if __name__ == "__main__":`',
             code="unguarded-script",
         )
-    from kitaru.compose import open_log  # noqa: PLC0415  (compose knows the runtime's neighbours, not the other way)
-    from kitaru.settings import configured as settings  # noqa: PLC0415
-    from kitaru.settings import resolve_project, resolve_store  # noqa: PLC0415
+    from kitaru.compose import open_log
+    from kitaru.settings import configured as settings
+    from kitaru.settings import resolve_project, resolve_store
 
     project = resolve_project()
     given = {name: inputs.pop(name) for name in _OPTIONS if name in inputs}
     log = open_log(resolve_store())
     started = ExecutionStarted(
-        at=clock.now(),
+        at=installed_clock().now(),
         flow_id=flow_id(log.store_id, project, flow.name),
         flow_name=flow.name,
         project=project,
@@ -86,9 +85,9 @@ def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> Flow
     state = ABSENT
     history = History()
     for event in events:
-        state = evolve(state, event)
+        state = evolve(state, cast("Event", event))
         history.add(event)
-    session = Session(log, head._replace(state=state), started.options, clock, history, is_async=flow.is_async)
+    session = Session(log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async)
     runner = Runner(flow.fn, session)
     runner.start()
     return FlowHandle(log, exec_id, flow, runner)
@@ -107,7 +106,7 @@ def _existing(flow: Flow[..., R], log: EventLog, exec_id: str, started: Executio
 
 def new_exec_id() -> str:
     """A fresh execution id."""
-    return uuid7(clock.now() // 1000, int.from_bytes(os.urandom(10)))
+    return uuid7(installed_clock().now() // 1000, int.from_bytes(os.urandom(10)))
 
 
 def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
@@ -166,4 +165,3 @@ def _image(image: object, flow_name: str) -> str | None:
 
 def _first(*settings: object) -> object:
     return next((setting for setting in settings if setting is not None), None)
-

@@ -222,7 +222,10 @@ Execute = Callable[[str, Sequence[object]], "Rows"]
 class Rows(Protocol):
     """What a statement returned."""
 
-    rowcount: int
+    @property
+    def rowcount(self) -> int:
+        """Rows that the statement changed."""
+        ...
 
     def fetchone(self) -> tuple[object, ...] | None:
         """The next row, or None."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from kitaru.domain.events import EventBase
+from kitaru.domain.events import AttemptStarted, CheckpointCompleted, EventBase
 from kitaru.domain.payload import Payload
 from tests.domain.samples import EVENT_TYPES
 
@@ -66,3 +66,7 @@ EVENTS_BY_TYPE: dict[type[EventBase], st.SearchStrategy[EventBase]] = {
 }  # type: ignore[assignment]
 EVENTS: st.SearchStrategy[EventBase] = st.sampled_from(EVENT_TYPES).flatmap(EVENTS_BY_TYPE.__getitem__)
 HISTORIES: st.SearchStrategy[list[EventBase]] = st.lists(EVENTS, max_size=30)
+
+_OF_CALLS = st.sampled_from([AttemptStarted, CheckpointCompleted]).flatmap(EVENTS_BY_TYPE.__getitem__)
+LONG_HISTORIES: st.SearchStrategy[list[EventBase]] = st.lists(_OF_CALLS | _OF_CALLS | EVENTS, max_size=60)
+"""Mostly the two events that a call consists of, as long streams are."""

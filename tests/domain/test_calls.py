@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kitaru.domain import commands as c
+from kitaru.domain.errors import KitaruStateError
 from kitaru.domain.events import (
     ArtifactSaved,
     AttemptFailed,
@@ -55,6 +56,11 @@ def test_calls_are_numbered_from_1_without_a_gap(execution: Execution) -> None:
     execution.report(opened(1))
     execution.report(opened(2))
     assert execution.state.calls == 2
+
+
+def test_a_refusal_says_which_call_is_next(execution: Execution) -> None:
+    with pytest.raises(KitaruStateError, match="AttemptStarted is not possible: the next call is 1"):
+        execution.report(opened(2))
 
 
 def test_a_call_is_opened_once(in_flight: Execution) -> None:

@@ -34,9 +34,7 @@ CODES = {
     "budget-exceeded", "execution", "user-code", "divergence", "backend", "log-retrieval", "connection",
     "feature-not-available",
 }  # fmt: skip
-CLASSES = {
-    name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, KitaruError)
-}
+CLASSES = {name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, KitaruError)}
 EACH = pytest.mark.parametrize("error", CLASSES.values(), ids=CLASSES)
 
 

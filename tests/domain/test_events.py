@@ -123,9 +123,7 @@ def test_an_ordinal_that_no_execution_can_have_is_refused(ordinal: int) -> None:
 @EACH_TYPE
 def test_payloads_names_exactly_the_fields_that_hold_one(event_type: type[EventBase]) -> None:
     holders = [
-        name
-        for name, field in event_type.model_fields.items()
-        if Payload in (field.annotation, *get_args(field.annotation))
+        name for name, field in event_type.model_fields.items() if Payload in (field.annotation, *get_args(field.annotation))
     ]
     assert sorted(event_type.payloads) == sorted(holders)
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from kitaru.domain import commands as c
+from kitaru.domain import state as state_module
 from kitaru.domain.decide import decide
 from kitaru.domain.errors import KitaruError
 from kitaru.domain.events import Event, EventBase, ExecutionRetried, ExecutionStarted, RunnerClaimed
 from kitaru.domain.state import ABSENT, ExecutionState, ExecutionStatus, evolve
 from tests.domain.samples import EVENT_TYPES, VALUE, fold, sample
-from tests.domain.strategies import EVENTS, HISTORIES, NUMBERS, ORDINALS
+from tests.domain.strategies import EVENTS, HISTORIES, LONG_HISTORIES, NUMBERS, ORDINALS
 
 EVENT: TypeAdapter[EventBase] = TypeAdapter(Event)
 ANY = settings(max_examples=150, deadline=None, print_blob=True)
@@ -76,6 +77,16 @@ def test_a_history_folds_the_same_by_any_split(events: list[EventBase], data: st
 
 
 @ANY
+@given(LONG_HISTORIES, st.data())
+def test_fold_gives_what_evolve_gives_one_by_one_from_any_state(events: list[EventBase], data: st.DataObject) -> None:
+    split = data.draw(st.integers(0, len(events)))
+    state = fold(events[:split])
+    before = frozen(state)
+    assert state_module.fold(state, events[split:]) == fold(events)  # type: ignore[arg-type]
+    assert frozen(state) == before
+
+
+@ANY
 @given(HISTORIES)
 def test_a_history_read_back_without_its_payloads_folds_the_same(events: list[EventBase]) -> None:
     assert fold([EVENT.validate_json(event.model_dump_json()) for event in events]) == fold(events)
@@ -83,9 +94,7 @@ def test_a_history_read_back_without_its_payloads_folds_the_same(events: list[Ev
 
 @ANY
 @given(HISTORIES, COMMANDS, NUMBERS)
-def test_decide_refuses_by_its_own_errors_only_and_is_pure(
-    events: list[EventBase], command: c.Command, at: int
-) -> None:
+def test_decide_refuses_by_its_own_errors_only_and_is_pure(events: list[EventBase], command: c.Command, at: int) -> None:
     state = fold(events)
     before = frozen(state, command)
     first = outcome(state, command, at)

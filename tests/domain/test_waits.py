@@ -209,6 +209,12 @@ def test_a_wait_without_a_time_never_expires(waiting: Execution) -> None:
     assert refused(waiting, sample(WaitExpired))
 
 
+def test_a_wait_does_not_expire_by_the_time_of_another(waiting: Execution) -> None:
+    waiting.report(sample(WaitOpened, wait=2, name="budget", expires_at=NOW))
+    assert refused(waiting, sample(WaitExpired, wait=1))
+    assert refused(waiting, sample(WaitExpired, wait=3))
+
+
 def test_a_wait_expires_once(waiting: Execution) -> None:
     waiting.report(sample(WaitOpened, wait=2, expires_at=NOW), sample(WaitExpired, wait=2))
     assert refused(waiting, sample(WaitExpired, wait=2))

@@ -180,9 +180,7 @@ class Naive:
     def _wait_opened(self, fact: dict, now: int) -> None:
         self._need(not self.cancelling and fact["wait"] == len(self.waits) + 1)
         self._need(fact["kind"] == "input" or fact["until"] is not None)
-        self.waits.append(
-            {"number": fact["wait"], "became": None} | {key: fact[key] for key in ("name", "kind", "until")}
-        )
+        self.waits.append({"number": fact["wait"], "became": None} | {key: fact[key] for key in ("name", "kind", "until")})
 
     def _wait_expired(self, fact: dict, now: int) -> None:
         found = [wait for wait in self.open_waits() if wait["number"] == fact["wait"]]

@@ -65,7 +65,7 @@ def open_writer(folder: str) -> sqlite3.Connection:
         connection = connect(folder, read_only=False)
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
-            _check_identity(connection, folder)
+            is_store(connection, folder)
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise KitaruBackendError(
                     f"the file system of {folder} has no shared memory, which SQLite's WAL needs; use a local disk",
@@ -96,7 +96,7 @@ def open_reader(folder: str) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
-            if not _check_identity(connection, folder):
+            if not is_store(connection, folder):
                 raise KitaruBackendError(f"the store {folder} is empty; run a flow on it first", code="store-absent")
             return connection
         except BaseException:
@@ -125,7 +125,7 @@ def store_id_of(connection: sqlite3.Connection, folder: str) -> str:
     raise KitaruBackendError(f"the store {folder} has lost its id; run `kitaru store verify`, and restore a backup", code="store-corrupt")
 
 
-def _check_identity(connection: sqlite3.Connection, folder: str) -> bool:
+def is_store(connection: sqlite3.Connection, folder: str) -> bool:
     """Whether this is a store of this format; False for an empty file. Raises KitaruBackendError for anything else."""
     application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -25,6 +25,7 @@ from kitaru.store.sqlite.failures import typed
 from kitaru.store.sqlite.members import Append, Delete, Execute
 from kitaru.store.sqlite.pool import ReaderPool
 from kitaru.store.sqlite.projected import prepare
+from kitaru.store.sqlite.rebuild import rebuild
 from kitaru.store.sqlite.recorder import Recorder
 from kitaru.store.sqlite.write_lock import WriteLock
 from kitaru.store.sqlite.writer import GroupCommit
@@ -70,7 +71,7 @@ class SQLiteLog:
             lock.acquire(lock_seconds)
             try:
                 connection = open_writer(self._folder)
-                prepare(connection, self._live, self._folder)
+                is_current = prepare(connection, self._live, self._folder)
             finally:
                 lock.release()
         except BaseException:
@@ -83,6 +84,8 @@ class SQLiteLog:
         self._watching = open_reader(self._folder)
         self._changes = CommitSignal(self._data_version)
         self.writer.on_commit = self._committed
+        if not is_current:
+            rebuild(self._folder, self.writer, self.projectors, only_stale=True)
 
     @property
     def store_id(self) -> str:
@@ -168,6 +171,10 @@ class SQLiteLog:
                 connection.close()
         except sqlite3.Error as error:
             raise typed(error, self._folder) from error
+
+    def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Fold every event again into the read models, while writers go on; how many events that were."""
+        return rebuild(self._folder, self.writer, self.projectors, progress=progress)
 
     def close(self) -> None:
         """Release files, connections, threads and the lease."""

@@ -76,6 +76,8 @@ FIND_BY_KEY = "SELECT exec_id FROM streams WHERE flow_id = ? AND idempotency_key
 FIND_IDS = "SELECT exec_id FROM streams WHERE exec_id >= ? AND exec_id < ? ORDER BY exec_id LIMIT ?"
 DELETE_HEAD = "DELETE FROM streams WHERE number = ?"
 COUNT_HEADS = "SELECT count(*) FROM streams"
+LIST_EMPTY_HEADS = """SELECT exec_id FROM streams s
+    WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.number = s.number AND e.version = 1)"""
 
 # --- events ------------------------------------------------------------------------------------------------------------
 
@@ -107,7 +109,9 @@ INSERT_BLOB = "INSERT INTO blobs (digest, data) VALUES (?, ?) ON CONFLICT (diges
 USE_BLOB = """INSERT INTO blob_uses (number, version, blob) SELECT ?, ?, id FROM blobs WHERE digest = ?
     ON CONFLICT DO NOTHING"""
 GET_BLOB = "SELECT data FROM blobs WHERE digest = ?"
-LIST_BLOBS = "SELECT id, digest, data FROM blobs WHERE id > ? ORDER BY id LIMIT ?"
+NEXT_BLOB = "SELECT id, digest, data FROM blobs WHERE id > ? ORDER BY id LIMIT 1"
+FIND_USE = """SELECT 1 FROM blob_uses u JOIN blobs b ON b.id = u.blob
+    WHERE u.number = ? AND u.version = ? AND b.digest = ?"""
 LIST_USED_BLOBS = "SELECT DISTINCT blob FROM blob_uses WHERE number = ? AND version <= ?"
 UNUSE_BLOBS = "DELETE FROM blob_uses WHERE number = ? AND version <= ?"
 DELETE_UNUSED_BLOB = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = ?)"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from kitaru.domain import limits
 from kitaru.domain.errors import KitaruBackendError
@@ -24,6 +24,8 @@ from kitaru.store.sqlite.failures import typed
 from kitaru.store.sqlite.projected import is_current
 from kitaru.store.sqlite.rebuild import Progress
 from kitaru.store.sqlite.walk import Run, Walker
+
+T = TypeVar("T")
 
 _SLICE = 5000
 _MOST_ROWS_NAMED = 20
@@ -61,6 +63,7 @@ def verify(folder: str, projectors: Sequence[ProjectorFactory] = (), progress: P
     private = sqlite3.connect("", isolation_level=None, uri=True)
     try:
         private.execute("PRAGMA trusted_schema = OFF")
+        private.execute("PRAGMA journal_mode = OFF")
         private.execute("ATTACH ? AS store", (f"{Path(database_path(folder)).absolute().as_uri()}?mode=ro",))
         return _Verification(private, tuple(make("") for make in projectors), folder).run(progress)
     except sqlite3.Error as error:
@@ -76,6 +79,8 @@ class _Verification:
         self._folder = folder
         self._problems: list[Problem] = []
         self._executions = 0
+        self._damaged: set[int] = set()
+        self._is_folded = False
 
     def run(self, progress: Progress | None) -> Report:
         execute = self._connection.execute
@@ -97,3 +102,107 @@ class _Verification:
         elif self._projectors:
             self._say("row", self._folder, "the read models are of another version; run `kitaru store rebuild`")
         return Report(walker.events, self._executions, blobs, tuple(self._problems))
+
+    def _walk(self, walker: Walker, progress: Progress | None, total: int) -> None:
+        execute = self._connection.execute
+        is_at_end = False
+        while not is_at_end:
+            before = walker.position
+            for run in walker.slice(self._connection, _SLICE):
+                if not isinstance(run, Run):
+                    continue  # in one moment of the store nothing of a deleted execution was folded
+                for projector in self._projectors:
+                    projector.apply(execute, run.head, run.events)
+                self._check_large_payloads(run)
+                if run.is_last:
+                    self._executions += 1
+                    self._check_head(run)
+            is_at_end = walker.position == before
+            if progress is not None:
+                progress(walker.events, total)
+        self._damaged = walker.damaged
+        self._is_folded = True
+
+    def _check_head(self, run: Run) -> None:
+        number, exec_id, digest, state = run.head
+        row = self._connection.execute(schema.GET_WHOLE_HEAD, (number,)).fetchone()
+        if tuple(row[4:]) != columns(exec_id, digest, state):
+            self._say("head", exec_id, "the head row differs from the fold of its events")
+        first = run.events[0]
+        if first[0] == 1 and isinstance(first[1], ExecutionStarted):
+            if row[2:4] != (first[1].flow_id, first[1].idempotency_key):
+                self._say("head", exec_id, "the head row's flow or idempotency key differs from its first event")
+
+    def _check_large_payloads(self, run: Run) -> None:
+        for version, event in run.events:
+            for payload in _large_payloads(event):
+                found = self._connection.execute(schema.FIND_USE, (run.head.number, version, payload.digest)).fetchone()
+                if found is None and not self._is_erased(run.head.number, version):
+                    self._say("blob", f"{run.head.exec_id} version {version}", f"its value {payload.digest} is missing")
+
+    def _is_erased(self, number: int, version: int) -> bool:
+        row = self._connection.execute(schema.GET_WHOLE_HEAD, (number,)).fetchone()
+        return row is not None and cast("int", row[1]) >= version
+
+    def _check_file(self) -> None:
+        for (message,) in self._connection.execute("PRAGMA store.integrity_check").fetchall():
+            if message != "ok":
+                self._say("file", self._folder, str(message))
+
+    def _check_blobs(self) -> int:
+        count = last = 0
+        while row := self._connection.execute(schema.NEXT_BLOB, (last,)).fetchone():
+            last, digest, data = row
+            count += 1
+            if not isinstance(data, bytes) or digest_of(data) != digest:
+                self._say("blob", str(digest), "its bytes do not fit its digest")
+        return count
+
+    def _check_heads_without_events(self) -> None:
+        for (exec_id,) in self._connection.execute(schema.LIST_EMPTY_HEADS).fetchall():
+            self._say("head", str(exec_id), "it has no events")
+
+    def _compare(self, table: str) -> None:
+        if not self._is_folded:
+            return
+        for template, what in ((_LOST_ROWS, "missing or changed; it should be"), (_WRONG_ROWS, "not what the events say:")):
+            cursor = self._connection.execute(_named(template, table), (_MOST_ROWS_NAMED + len(self._damaged),))
+            names = [column[0] for column in cursor.description]
+            for row in cursor.fetchall():
+                named = dict(zip(names, row, strict=True))
+                if named.get("number") not in self._damaged:
+                    self._say("row", table, f"{what} {named}")
+        expected, found = self._connection.execute(_named(_COUNTS, table)).fetchone()
+        if expected != found and not self._damaged:
+            self._say("row", table, f"{found} rows, and the events make {expected}")
+
+    def _guard(self, kind: str, where: str, check: Callable[[], T]) -> T | None:
+        """Whatever a damaged file does to a check is something to report, and no reason to stop."""
+        try:
+            return check()
+        except sqlite3.Error as error:
+            self._say(kind, where, typed(error, self._folder).message)
+        except (KitaruBackendError, TypeError, ValueError, IndexError) as error:
+            self._say(kind, where, str(error))
+        return None
+
+    def _on_damage(self, error: KitaruBackendError) -> None:
+        self._say("event", "", error.message)
+
+    def _say(self, kind: str, where: str, message: str) -> None:
+        self._problems.append(Problem(kind, where, message))
+
+
+def _large_payloads(event: EventBase) -> list[Payload]:
+    found: list[Payload] = []
+    for field in type(event).payloads:
+        payload: Payload | None = getattr(event, field)
+        if payload is not None and payload.size > limits.INLINE_PAYLOAD_BYTES:
+            found.append(payload)
+    return found
+
+
+def _named(template: str, table: str) -> str:
+    """A statement on a table that a projector named; its name is part of this program."""
+    assert _IDENTIFIER.fullmatch(table)
+    return template.format(table=table)

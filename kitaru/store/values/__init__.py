@@ -5,8 +5,9 @@ code: classes come from an annotation or from modules that are already imported,
 rebuilt without running their `__init__`, `__post_init__`, validators, `__new__` or `__setstate__`. A user's `__hash__`
 and `__eq__` do run when such an object is a dict key or a set's element: that cannot be avoided.
 
-Not kept: sharing (two references to one list come back as two equal lists), an exception's traceback, cause and context,
-an AttributeError's `obj`, a generic dataclass's `__orig_class__`, a NaN's sign and payload bits.
+Not kept: sharing (two references to one list come back as two equal lists), an exception's traceback, cause and
+context, an AttributeError's `obj`, a generic dataclass's `__orig_class__`, a NaN's sign and payload bits. A dataclass
+field that stood on its class only (`init=False` with a default) comes back as the object's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Instances of found classes put together again: by the builtin base's `__new__` and raw attribute writes, nothing else."""
+"""Instances of found classes, put together: the builtin base's `__new__` and raw attribute writes, nothing else."""
+
+# What a codec handles has no type known here: values are Any, and builtin methods are called past their generics.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false
 
 from __future__ import annotations
 
@@ -10,9 +14,7 @@ from typing import Any, cast
 
 from kitaru.store.values.names import class_dict
 from kitaru.store.values.objects import EXCEPTION_MEMBERS, members_of
-from kitaru.store.values.shapes import Shape, with_defaults, set_state
-
-_slot = object.__setattr__  # pydantic's own way to fill a model's slots
+from kitaru.store.values.shapes import Shape, base_model, set_state, with_defaults
 
 
 def build_data(shape: Shape, state: dict[str, object]) -> object:
@@ -23,14 +25,19 @@ def build_data(shape: Shape, state: dict[str, object]) -> object:
 
 
 def build_model(
-    shape: Shape, state: dict[str, object], given: set[str], extra: dict[str, object] | None, private: dict[str, object] | None
+    shape: Shape,
+    state: dict[str, object],
+    given: set[str],
+    extra: dict[str, object] | None,
+    private: dict[str, object] | None,
 ) -> object:
     """A pydantic model, as `model_construct` would leave it: nothing is validated, no hook runs."""
     made = object.__new__(shape.cls)
-    _slot(made, "__dict__", with_defaults(shape, state))
-    _slot(made, "__pydantic_fields_set__", given)
-    _slot(made, "__pydantic_extra__", extra)
-    _slot(made, "__pydantic_private__", private)
+    object.__setattr__(made, "__dict__", with_defaults(shape, state))
+    slots = class_dict(cast("type", base_model()))  # past a RootModel, whose class hides two of them
+    slots["__pydantic_fields_set__"].__set__(made, given)
+    slots["__pydantic_extra__"].__set__(made, extra)
+    slots["__pydantic_private__"].__set__(made, private)
     return made
 
 
@@ -41,7 +48,9 @@ def build_subclass(shape: Shape, base_value: object, state: dict[str, object]) -
     return made
 
 
-def build_exception(shape: Shape, args: tuple[object, ...], members: dict[str, object], state: dict[str, object]) -> object:
+def build_exception(
+    shape: Shape, args: tuple[object, ...], members: dict[str, object], state: dict[str, object]
+) -> object:
     """An exception by its nearest builtin's `__new__`; its own `__init__` does not run."""
     base = cast("Any", shape.base)
     grouped = issubclass(shape.base, BaseExceptionGroup)

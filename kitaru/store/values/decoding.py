@@ -1,5 +1,9 @@
 """From bytes to a value. Whatever the bytes are, the outcome is a value or one error; no import by a stored name."""
 
+# What a codec handles has no type known here: values are Any, and builtin methods are called past their generics.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
@@ -115,7 +119,7 @@ def _read_model(decoder: Decoder, tree: Any, depth: int) -> object:
     if shape is None:
         return state | (extra or {})
     private = decoder.fields(tree["p"], depth) if "p" in tree else None
-    return build_model(shape, state, set(tree["s"] if "s" in tree else state), extra, private)
+    return build_model(shape, state, set(tree.get("s", state)), extra, private)
 
 
 def _read_subclass(decoder: Decoder, tree: Any, depth: int) -> object:

@@ -32,8 +32,8 @@ def encode(value: object) -> bytes:
     try:
         if is_native(value):
             return write(value)
-    except (UnicodeEncodeError, RecursionError):
-        pass  # a lone surrogate: tagged below; a full stack: said below
+    except (UnicodeEncodeError, RuntimeError, TypeError):
+        pass  # a lone surrogate: tagged below; a full stack, a dict that changes, a class without a hash: said below
     return encode_tagged(value)
 
 
@@ -45,6 +45,8 @@ def encode_tagged(value: object) -> bytes:
         raise refused.public() from None
     except RecursionError:
         raise ValueNotEncodable(type_name(type(value)), "$", "the calling stack is too deep to walk it") from None
+    except (RuntimeError, TypeError) as error:
+        raise ValueNotEncodable(type_name(type(value)), "$", f"reading it failed with {error!r}") from error
 
 
 def is_native(value: object, depth: int = 0) -> bool:
@@ -72,7 +74,7 @@ def is_native(value: object, depth: int = 0) -> bool:
             return min(children) >= LOWEST and max(children) <= HIGHEST
     if kinds <= _FREE_ATOMS:
         return True
-    for item in children:
+    for item in children:  # noqa: SIM110 - a generator's frame would double the stack
         if type(item) not in _FREE_ATOMS and not is_native(item, depth + 1):
             return False
     return True

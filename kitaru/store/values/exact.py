@@ -1,5 +1,9 @@
 """A value and what the flow receives in its place: the decoded one, the first time too, proven to be the same."""
 
+# What a codec handles has no type known here: values are Any, and builtin methods are called past their generics.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from typing import Any, cast
@@ -7,6 +11,7 @@ from typing import Any, cast
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.values.decoding import decode
 from kitaru.store.values.encoding import encode_tagged, is_native
+from kitaru.store.values.leaves import LEAVES
 from kitaru.store.values.refusal import ValueNotEncodable, step, type_name
 from kitaru.store.values.text import read, write
 
@@ -23,14 +28,16 @@ def encode_exact(value: object) -> tuple[bytes, object]:
         if is_native(value):
             data = write(value)
             return data, read(data) if type(value) in _MUTABLE else value
-    except (UnicodeEncodeError, RecursionError):
-        pass  # a lone surrogate: tagged; a full stack: said by encode_tagged
+    except (UnicodeEncodeError, RuntimeError, TypeError):
+        pass  # as in `encode`
     data = encode_tagged(value)
     try:
         decoded = decode(data)
         again = encode_tagged(decoded)
     except KitaruBackendError as error:
-        raise ValueNotEncodable(type_name(type(value)), "$", f"its recorded form cannot be read ({error.message})") from error
+        raise ValueNotEncodable(
+            type_name(type(value)), "$", f"its recorded form cannot be read ({error.message})"
+        ) from error
     if again != data:
         place, tag = _difference(read(data), read(again), "$")
         raise ValueNotEncodable(tag or type_name(type(value)), place, "what comes back is not the same")
@@ -46,13 +53,17 @@ def _difference(left: Any, right: Any, path: str) -> tuple[str, str]:
             if mine != other:
                 return _difference(mine, other, f"{path}[{index}]")
         return path, ""
+    if left.get("$") in LEAVES:
+        return path, f"{LEAVES[left['$']].module}.{left['$']}"
     here = str(cast("dict[str, object]", left).get("c", left.get("$", ""))).replace(":", ".")
     if left.get("$") != right.get("$") or left.get("c") != right.get("c"):
         return path, here
     for key, mine in left.items():
         if key in right and mine != right[key]:
             inner = path if "$" in left else path + step(key)
-            found, tag = _attribute_difference(mine, right[key], inner) if "$" in left else _difference(mine, right[key], inner)
+            found, tag = (
+                _attribute_difference(mine, right[key], inner) if "$" in left else _difference(mine, right[key], inner)
+            )
             return found, tag or here
     return path, here
 

@@ -3,6 +3,10 @@
 String annotations are not evaluated: their classes are found by module like any other.
 """
 
+# What a codec handles has no type known here: values are Any, and builtin methods are called past their generics.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args, get_origin

@@ -4,13 +4,17 @@
 to a reader in plain JSON. A module is imported only to read, and only from this table.
 """
 
+# What a codec handles has no type known here: values are Any, and builtin methods are called past their generics.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 import re
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache
 from importlib import import_module
 from math import isfinite
@@ -85,7 +89,7 @@ def _zone(zone: tzinfo | None) -> tzinfo | None:
 def _write_timezone(value: timezone) -> object:
     if value is UTC:
         return "UTC"
-    offset, *name = timezone.__getinitargs__(value)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+    offset, *name = timezone.__getinitargs__(value)  # pyright: ignore[reportAttributeAccessIssue]
     return [offset // _MICROSECOND, *name]
 
 
@@ -145,10 +149,6 @@ def _read_int(_: Any, body: Any) -> object:
 def _show_int(plain: Any) -> object:
     number = int(plain, 16)
     return str(number) if number.bit_length() <= 10_000 else plain  # int-to-text is quadratic and limited
-
-
-def _write_path(value: object) -> object:
-    return str(value)
 
 
 def _text(module: str) -> Leaf:

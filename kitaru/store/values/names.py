@@ -1,4 +1,4 @@
-"""Names of classes, and the classes that carry them: found only in modules that are already imported, never by an import.
+"""Names of classes, and the classes that carry them: found in modules that are already imported, never by an import.
 
 Lookups read plain module and class dictionaries: no `__getattr__`, no descriptor and no metaclass runs.
 """
@@ -62,8 +62,8 @@ def class_dict(cls: type) -> dict[str, Any]:
     return _class_dict(cls)
 
 
-def _class_in(module: ModuleType | None, qualname: str) -> type | None:
-    if module is None or not issubclass(type(module), ModuleType):
+def _class_in(module: object, qualname: str) -> type | None:
+    if not issubclass(type(module), ModuleType):
         return None
     names = object.__getattribute__(module, "__dict__")
     found: object = None

@@ -3,6 +3,10 @@
 `__reduce__`, `__getstate__`, properties and `__getattribute__` are never consulted.
 """
 
+# What a codec handles has no type known here: values are Any, and builtin methods are called past their generics.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
@@ -30,7 +34,9 @@ _COPY: dict[type, Callable[[Any], object]] = {
     set: lambda value: set(set.__iter__(value)),
     frozenset: lambda value: frozenset(frozenset.__iter__(value)),
     OrderedDict: lambda value: OrderedDict(OrderedDict.items(value)),
-    defaultdict: lambda value: defaultdict(class_dict(defaultdict)["default_factory"].__get__(value), dict.items(value)),
+    defaultdict: lambda value: defaultdict(
+        class_dict(defaultdict)["default_factory"].__get__(value), dict.items(value)
+    ),
     deque: lambda value: deque(deque.__iter__(value), class_dict(deque)["maxlen"].__get__(value)),
 }
 """By base: the plain value inside a subclass instance, past every override."""

@@ -1,5 +1,9 @@
 """A value for readers: plain JSON, with no class looked up, whatever was recorded."""
 
+# What a codec handles has no type known here: values are Any, and builtin methods are called past their generics.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

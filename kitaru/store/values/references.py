@@ -3,13 +3,27 @@
 Every reference is checked when it is written: what encodes can be found again by this process.
 """
 
+# Type arguments and defaults are anything.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from types import GenericAlias, NoneType, UnionType
-from typing import Any, cast
+from typing import Any, Union, cast
 
-from kitaru.store.values.names import canonical_module, class_attribute, class_dict, class_name, find_class, find_named
+from kitaru.store.values.names import (
+    canonical_module,
+    class_attribute,
+    class_dict,
+    class_name,
+    find_class,
+    find_named,
+    is_class,
+)
 from kitaru.store.values.refusal import Refused
 from kitaru.store.values.shapes import base_model, shape_of
 from kitaru.store.values.text import write
@@ -23,7 +37,7 @@ def reference_to(cls: type) -> object:
     """The recorded reference of a value's class; Refused when it could not be found again by name."""
     parts = _generic_parts(cls)
     if parts is not None:
-        found: object = [reference_to(parts[0]), *(_argument(item, cls) for item in parts[1])]
+        found = _generic_reference(cls, parts, reference_to)
         if class_of(found) is not cls:
             raise Refused(cls, "its generic class cannot be built again from its parameters; name it by a subclass")
         return found
@@ -33,6 +47,15 @@ def reference_to(cls: type) -> object:
     return f"{module}:{qualname}"
 
 
+def written_name(cls: type) -> object:
+    """The reference of a class that an annotation names, unchecked: it need not be importable."""
+    parts = _generic_parts(cls)
+    try:
+        return class_name(cls) if parts is None else _generic_reference(cls, parts, written_name)
+    except Refused:
+        return class_name(cls)
+
+
 def class_of(reference: object) -> type | None:
     """The class of a recorded reference among imported modules, or None. Anything malformed is None, too."""
     if type(reference) is str:
@@ -40,8 +63,11 @@ def class_of(reference: object) -> type | None:
     if type(reference) is not list or not reference:
         return None
     origin, *recorded = cast("list[object]", reference)
-    arguments = [_type_of(item) for item in recorded]
     generic = class_of(origin)
+    try:
+        arguments = [_type_of(item) for item in recorded]
+    except TypeError:
+        return None  # forged: types that no operator joins
     if generic is None or any(item is _Unknown for item in arguments) or not _is_generic_model(generic):
         return None
     return _parametrised(generic, tuple(arguments))
@@ -50,17 +76,6 @@ def class_of(reference: object) -> type | None:
 def reference_key(reference: object) -> str:
     """One text for a reference, to look it up by."""
     return reference if type(reference) is str else write(reference).decode()
-
-
-def written_name(cls: type) -> object:
-    """The reference of a class that an annotation names, unchecked: it need not be importable."""
-    parts = _generic_parts(cls)
-    if parts is None:
-        return class_name(cls)
-    try:
-        return [written_name(parts[0]), *(_argument(item, cls) for item in parts[1])]
-    except Refused:
-        return class_name(cls)
 
 
 class _Unknown:
@@ -78,7 +93,7 @@ def _parametrised(generic: type, arguments: tuple[object, ...]) -> type | None:
     if model is None:
         return None
     try:
-        found = cast("Any", class_dict(model)["__class_getitem__"]).__func__(generic, arguments)
+        found = class_dict(model)["__class_getitem__"].__func__(generic, arguments)
     except Exception:  # whatever pydantic thinks of forged parameters, the reader gets plain data
         return None
     return found if issubclass(type(found), type) else None
@@ -93,48 +108,52 @@ def _generic_parts(cls: type) -> tuple[type, tuple[object, ...]] | None:
     return metadata["origin"], metadata["args"]
 
 
-def _argument(item: object, owner: type) -> object:
-    if item is None or item is NoneType:
-        return None
-    if item is Any:
-        return "Any"
-    if type(item) is UnionType or getattr(item, "__origin__", None) is _union():
-        return ["|", *(_argument(part, owner) for part in cast("Any", item).__args__)]
-    if item is Ellipsis:
-        return "..."
+def _generic_reference(cls: type, parts: tuple[type, tuple[object, ...]], refer: Callable[[type], object]) -> object:
+    """`[origin, argument, ...]`; an argument is a reference, null, "Any", "..." or `[head, argument, ...]`."""
+
+    def argument(item: Any) -> object:
+        if item is None or item is NoneType:
+            return None
+        if item is Any or item is Ellipsis:
+            return "Any" if item is Any else "..."
+        head = _head(item)
+        if head is not None:
+            return [head, *map(argument, item.__args__)]
+        if is_class(item) and type(item) is not GenericAlias:
+            return refer(item)
+        raise Refused(cls, "its generic class has a parameter that cannot be recorded; name it by a subclass")
+
+    return [refer(parts[0]), *map(argument, parts[1])]
+
+
+def _head(item: Any) -> str | None:
+    if type(item) is UnionType:
+        return "|"
     origin = getattr(item, "__origin__", None)
-    if origin in _CONTAINERS.values() and hasattr(item, "__args__"):
-        return [cast("type", origin).__name__, *(_argument(part, owner) for part in cast("Any", item).__args__)]
-    if issubclass(type(item), type) and type(item) is not GenericAlias:
-        return reference_to(cast("type", item))
-    raise Refused(owner, "its generic class has a parameter that cannot be recorded; name it by a subclass")
+    if origin is Union:
+        return "Union"  # equal to the other spelling, and another class to pydantic
+    return next((name for name, known in _CONTAINERS.items() if origin is known and hasattr(item, "__args__")), None)
 
 
-def _type_of(recorded: object) -> object:
+def _type_of(recorded: Any) -> Any:
     if recorded is None:
-        return None
-    if recorded == "Any":
-        return Any
-    if recorded == "...":
-        return Ellipsis
+        return NoneType
+    if type(recorded) is str and recorded in ("Any", "..."):
+        return Any if recorded == "Any" else Ellipsis
     if type(recorded) is list and recorded and type(recorded[0]) is str:
-        head, *rest = cast("list[object]", recorded)
+        head, *rest = cast("list[Any]", recorded)
         parts = [_type_of(item) for item in rest]
         if not parts or any(item is _Unknown for item in parts):
             return _Unknown
         if head == "|":
-            return _union()[tuple(parts)]
+            return reduce(or_, parts)
+        if head == "Union":
+            return cast("Any", Union)[tuple(parts)]
         if head in _CONTAINERS:
-            return GenericAlias(_CONTAINERS[cast("str", head)], tuple(parts))
-    found = class_of(cast("object", recorded))
+            return GenericAlias(_CONTAINERS[head], tuple(parts))
+    found = class_of(recorded)
     return found if found is not None and _may_be_argument(found) else _Unknown
 
 
 def _may_be_argument(cls: type) -> bool:
     return class_attribute(cls, "__module__") in _ARGUMENT_MODULES or shape_of(cls) is not None
-
-
-def _union() -> Any:
-    from typing import Union
-
-    return Union

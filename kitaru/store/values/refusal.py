@@ -26,7 +26,7 @@ class ValueNotEncodable(KitaruUsageError):  # noqa: N818 - the name is public
 
 
 class Refused(Exception):  # noqa: N818 - it is caught inside the codec and never seen outside
-    """Internal: travels up through the containers, each adding its segment, so that accepted values pay for no paths."""
+    """Internal: travels up through the containers, each adding its segment: accepted values pay for no paths."""
 
     def __init__(self, cls: type, reason: str) -> None:
         super().__init__(reason)

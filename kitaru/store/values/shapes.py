@@ -4,6 +4,9 @@ A class has a shape only when everything its instances hold can be seen: slots, 
 builtin base. Hidden C state, structseqs and classes with `__del__` (code that forged data would run) have none.
 """
 
+# Type arguments and defaults are anything.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import sys
@@ -198,7 +201,7 @@ def _read_slot(value: object, shape: Shape, name: str, state: dict[str, object])
 
 
 def _read_class_default(cls: type, name: str, state: dict[str, object]) -> None:
-    """A field with `init=False` and a default lives on the class; recorded, so that a changed default rewrites no history."""
+    """A field with `init=False` and a default lives on the class; recorded: a changed default rewrites no history."""
     item = _all_names(cls).get(name, MISSING)
     if item is not MISSING and not hasattr(type(item), "__get__"):
         state[name] = item

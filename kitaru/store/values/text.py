@@ -1,9 +1,9 @@
 """JSON text: the codec's one writer and one reader.
 
-Written by the standard library, not by orjson, for two measured reasons. orjson.dumps 3.12.0 and 3.13.0 write past their
-buffer on ordinary data (`[["a" * 150] * 98] + [10**18] * 100` corrupts the heap, as does a Fragment inside 100 levels),
-3.11.5 and older on deep nesting (ijl/orjson#636). And its text of a float changed inside 3.11 (1e22, then 1e+22), which
-would change digests and reuse keys; CPython's is the same since 3.1. Reading is orjson's: strict, and four times as fast.
+Written by the standard library, not by orjson, for two measured reasons. orjson.dumps 3.12.0 and 3.13.0 write past
+their buffer on ordinary data (`[["a" * 150] * 98] + [10**18] * 100` corrupts the heap), 3.11.5 on a Fragment in deep
+nesting (compare ijl/orjson#637). And its text of a float changed inside 3.11 (1e22, then 1e+22), which would change
+digests and reuse keys; CPython's has not changed since 3.1. Reading is orjson's: strict, and several times as fast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOWEST, HIGHEST = -(2**63), 2**64 - 1
 
 
 def write(tree: object) -> bytes:
-    """The text of a tree of exact JSON types. UnicodeEncodeError for a lone surrogate, RecursionError on a full stack."""
+    """The text of a tree of exact JSON types. UnicodeEncodeError for a lone surrogate, RecursionError: full stack."""
     return _ENCODER.encode(tree).encode()
 
 

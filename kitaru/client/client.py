@@ -1,0 +1,70 @@
+"""KitaruClient: executions and artifacts of one store."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kitaru.client.access import Access
+from kitaru.settings import StoreChoice, refuse_server, resolve_project, resolve_store
+
+if TYPE_CHECKING:
+    from kitaru.client.artifacts import Artifacts
+    from kitaru.client.executions import Executions
+
+
+class KitaruClient:
+    """Asks a store about its executions, and tells them what to do.
+
+    store: a folder; without it the one that `kitaru status` names. project: a name inside the store. Raises
+    KitaruUsageError for a folder or project that cannot be one, KitaruFeatureNotAvailableError for a server.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | None = None,
+        server_url: str | None = None,
+        auth_token: str | None = None,
+        project: str | None = None,
+    ) -> None:
+        if server_url is not None or auth_token is not None:
+            refuse_server("a server was named (server_url, auth_token)")
+        self._access = Access(resolve_store(store), resolve_project(project))
+
+    @property
+    def store(self) -> StoreChoice:
+        """The store, and why it is this one."""
+        return self._access.choice
+
+    @property
+    def project(self) -> str:
+        """The project."""
+        return self._access.project
+
+    @cached_property
+    def executions(self) -> Executions:
+        """The executions."""
+        from kitaru.client.executions import Executions
+
+        return Executions(self, self._access)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The recorded values."""
+        from kitaru.client.artifacts import Artifacts
+
+        return Artifacts(self, self._access)
+
+    def close(self) -> None:
+        """Close the files that this client reads."""
+        self._access.close()
+
+    def __enter__(self) -> KitaruClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<KitaruClient {self.store.location} project={self.project!r}>"

@@ -1,0 +1,185 @@
+"""What the client gives: frozen snapshots. `model_dump(mode="json", by_alias=True)` is the JSON of every surface.
+
+Values that users recorded are shown as plain JSON; `ArtifactRef.load` gives one as it was. Times are aware, in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from kitaru.domain.errors import FailureOrigin, KitaruUsageError
+from kitaru.domain.status import ExecutionStatus
+
+if TYPE_CHECKING:
+    from kitaru.client.client import KitaruClient
+
+Plain = dict[str, object]
+AttemptStatus = Literal["running", "completed", "failed", "interrupted"]
+RunnerStatus = Literal["alive", "lost", "queued", "none"]
+
+
+class Snapshot(BaseModel):
+    """What all models share: frozen, closed, built when first used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, populate_by_name=True)
+
+
+class _Bound(Snapshot):
+    """A snapshot that can ask its client for more."""
+
+    _client: KitaruClient | None = PrivateAttr(default=None)
+
+    def bound(self, client: KitaruClient) -> Self:
+        """This snapshot, knowing its client."""
+        self._client = client
+        return self
+
+    def _asked(self) -> KitaruClient:
+        if self._client is None:
+            raise KitaruUsageError(f"this {type(self).__name__} was not given by a client; get it from one")
+        return self._client
+
+
+class FailureInfo(Snapshot):
+    """Why something failed. `origin` was recorded where it happened."""
+
+    message: str
+    exception_type: str
+    traceback: str | None = None
+    origin: FailureOrigin
+
+
+class ArtifactRef(_Bound):
+    """A recorded value. `size` is in bytes; `producing_call` is the id of the checkpoint call it came from."""
+
+    artifact_id: str
+    name: str
+    kind: str
+    save_type: Literal["manual", "step_output"]
+    direction: Literal["input", "output"]
+    producing_call: str | None
+    metadata: Plain
+    tags: tuple[str, ...] = ()
+    size: int
+    media_type: str
+    created_at: datetime
+
+    def load(self) -> object:
+        """The value. Its classes are those that are already imported; without them it is plain data."""
+        return self._asked().artifacts.load(self.artifact_id)
+
+
+class CheckpointAttempt(Snapshot):
+    """One try of a checkpoint call. Nobody saw an interrupted one end."""
+
+    attempt_id: str
+    number: int
+    status: AttemptStatus
+    started_at: datetime
+    ended_at: datetime | None
+    metadata: Plain
+    failure: FailureInfo | None
+
+
+class CheckpointCall(Snapshot):
+    """One call of a checkpoint with its attempts, oldest first. A reused one has an original and no attempt."""
+
+    call_id: str
+    invocation_id: str
+    name: str
+    checkpoint_type: str | None
+    status: AttemptStatus
+    started_at: datetime
+    ended_at: datetime | None
+    metadata: Plain
+    original_call_id: str | None
+    parent_call_ids: tuple[str, ...]
+    failure: FailureInfo | None
+    attempts: tuple[CheckpointAttempt, ...]
+    artifacts: tuple[ArtifactRef, ...]
+
+
+class PendingWait(Snapshot):
+    """A wait for input. The last four fields say how it was closed; they are None while it is open."""
+
+    wait_id: str
+    name: str
+    question: str | None
+    schema_: object = Field(default=None, alias="schema")
+    metadata: Plain
+    entered_waiting_at: datetime
+    expires_at: datetime | None = None
+    outcome: Literal["answered", "aborted", "expired", "cancelled"] | None = None
+    value: object = None
+    by: str | None = None
+    closed_at: datetime | None = None
+
+
+class FrozenExecutionSpec(Snapshot):
+    """What an execution was started with; values that look like secrets are masked."""
+
+    version: Literal[1] = 1
+    target: str
+    file_digest: str | None
+    options: Plain
+    stack: str
+
+
+class Execution(_Bound):
+    """One execution at one moment. In lists `checkpoints`, `artifacts` and `waits` are None; the counts are true."""
+
+    exec_id: str
+    flow_id: str
+    flow_name: str
+    project: str
+    status: ExecutionStatus
+    status_reason: str | None
+    runner: RunnerStatus
+    started_at: datetime
+    ended_at: datetime | None
+    duration: float | None
+    stack_id: str
+    stack_name: str
+    tags: tuple[str, ...]
+    metadata: Plain
+    failure: FailureInfo | None
+    pending_wait: PendingWait | None
+    pending_waits: tuple[PendingWait, ...]
+    waits: tuple[PendingWait, ...] | None
+    checkpoints: tuple[CheckpointCall, ...] | None
+    checkpoint_count: int
+    artifacts: tuple[ArtifactRef, ...] | None
+    artifact_count: int
+    original_exec_id: str | None
+    frozen_execution_spec: FrozenExecutionSpec
+    version: int
+
+    def refresh(self) -> Execution:
+        """The execution as it is now."""
+        return self._asked().executions.get(self.exec_id)
+
+    def list_checkpoints(self) -> list[CheckpointCall]:
+        """The checkpoint calls, in the order in which they were made."""
+        found = self.checkpoints
+        return list(found if found is not None else self.refresh().checkpoints or ())
+
+    def list_artifacts(
+        self, *, kind: str | None = None, name: str | None = None, producing_call: str | None = None
+    ) -> list[ArtifactRef]:
+        """The recorded values, oldest first."""
+        return self._asked().artifacts.list(self.exec_id, kind=kind, name=name, producing_call=producing_call)
+
+
+class ExecutionEvent(Snapshot):
+    """One event. `version` is its place in the execution, `position` in the store; `data` shows its values plainly."""
+
+    exec_id: str
+    version: int
+    position: int
+    event_id: str
+    type: str
+    at: datetime
+    data: Plain

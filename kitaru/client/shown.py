@@ -1,0 +1,51 @@
+"""Recorded values and times as a reader sees them: plain JSON, aware datetimes, secrets masked."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from orjson import dumps
+
+from kitaru.store.values.plain import to_plain
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = (datetime.min.replace(tzinfo=UTC) - _EPOCH), (datetime.max.replace(tzinfo=UTC) - _EPOCH)
+_SECRET = re.compile(r"secret|password|passwd|credential|api_?key|access_?key|private_?key|(^|[_-])token$", re.IGNORECASE)
+_MASK = "***"
+
+
+def moment(microseconds: int) -> datetime:
+    """The time of an event, aware, in UTC; one past what a datetime holds is the nearest that it holds."""
+    since = timedelta(microseconds=max(min(microseconds, _LAST // _MICROSECOND), _FIRST // _MICROSECOND))
+    return _EPOCH + since
+
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def shown(data: bytes | None) -> object:
+    """The plain form of recorded bytes; None for nothing, or for what was erased."""
+    return None if data is None else to_plain(data)
+
+
+def shown_text(data: bytes | None) -> str | None:
+    """The text of recorded bytes, or None."""
+    value = shown(data)
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def shown_tree(tree: dict[str, object]) -> dict[str, object]:
+    """The plain form of merged metadata."""
+    return cast("dict[str, object]", to_plain(dumps(tree))) if tree else {}
+
+
+def masked(value: object) -> object:
+    """A plain value with what looks like a secret, by its key, replaced by stars."""
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return {key: _MASK if item and _SECRET.search(key) else masked(item) for key, item in items}
+    if isinstance(value, list):
+        return [masked(item) for item in cast("list[object]", value)]
+    return value

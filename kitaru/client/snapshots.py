@@ -1,0 +1,280 @@
+"""Rows and folded events as the client's models. What a list says of an execution and what `get` says are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from orjson import loads
+
+from kitaru.client.models import (
+    ArtifactRef,
+    CheckpointAttempt,
+    CheckpointCall,
+    Execution,
+    FailureInfo,
+    FrozenExecutionSpec,
+    PendingWait,
+    Plain,
+    RunnerStatus,
+)
+from kitaru.client.shown import masked, moment, shown, shown_text, shown_tree
+from kitaru.domain.errors import FailureOrigin
+from kitaru.domain.ids import artifact_id, attempt_id, call_id, wait_id
+from kitaru.domain.status import ExecutionStatus
+
+if TYPE_CHECKING:
+    from kitaru.domain.events import FailureFields, FlowOptions, Target
+    from kitaru.domain.payload import Payload
+    from kitaru.projections.detail import Artifact, Attempt, Call, Detail, Load, Wait
+    from kitaru.projections.listing import ExecutionRow
+
+ERASED = "(erased)"
+_INPUTS = ("prompt", "context", "input")
+_MEDIA_TYPES = {"k1": "application/vnd.kitaru.k1+json"}
+
+
+class Seen(NamedTuple):
+    """What the reason of a status is made of. `sleeps_until` is microseconds since 1970."""
+
+    exec_id: str
+    status: ExecutionStatus
+    runner: RunnerStatus
+    cancel_requested: bool
+    waits_for: tuple[str, ...]
+    sleeps_until: int | None
+    stack: str
+    progress: object
+
+
+def reason_of(seen: Seen) -> str | None:
+    """Why an unfinished execution is where it is, in words; None when there is nothing to say."""
+    if seen.status.is_finished:
+        return None
+    if seen.cancel_requested:
+        return "cancel requested: it stops at its next boundary"
+    if seen.waits_for:
+        return f"waiting for {', '.join(seen.waits_for)}"
+    if seen.sleeps_until is not None:
+        return f"sleeping until {moment(seen.sleeps_until).isoformat(timespec='seconds')}"
+    if seen.runner == "lost":
+        return f"its runner is gone; go on with: kitaru recover {seen.exec_id}"
+    if seen.runner == "queued":
+        return f"queued on the stack {seen.stack}"
+    if seen.runner == "none":
+        return f"no runner has it; go on with: kitaru recover {seen.exec_id}"
+    return _progress(seen.progress)
+
+
+def _progress(progress: object) -> str | None:
+    if not isinstance(progress, dict):
+        return None
+    fields = cast("Plain", progress)
+    message, percent = fields.get("message"), fields.get("percent")
+    parts = [str(message)] if message is not None else []
+    if percent is not None:
+        parts.append(f"{percent} %")
+    return ", ".join(parts) or None
+
+
+def runner_of(status: ExecutionStatus, stack: str, *, runner: str | None, is_alive: bool, queued: bool) -> RunnerStatus:
+    """Who runs it. Unclaimed work on another stack than `local` is queued: somebody else will take it."""
+    if status.is_finished:
+        return "none"
+    if runner is not None:
+        return "alive" if is_alive else "lost"
+    return "queued" if queued or (stack != "local" and status is ExecutionStatus.RUNNING) else "none"
+
+
+def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int | None, is_alive: bool) -> Execution:
+    """An execution in a list."""
+    status = ExecutionStatus(row.status)
+    runner = runner_of(status, row.stack, runner=row.runner, is_alive=is_alive, queued=bool(row.queued))
+    metadata = cast("Plain", shown(row.metadata) or {})
+    names = tuple(wait.name for wait in waits)
+    seen = Seen(
+        row.exec_id, status, runner, bool(row.cancel_requested), names, sleeps_until, row.stack, metadata.get("progress")
+    )
+    failure = None
+    if row.failure_type is not None:
+        failure = FailureInfo(
+            message=_or_erased(shown_text(row.failure_message)),
+            exception_type=row.failure_type,
+            traceback=shown_text(row.failure_traceback),
+            origin=FailureOrigin(row.failure_origin),
+        )
+    spec = cast("dict[str, Plain]", loads(row.spec))
+    return Execution(
+        exec_id=row.exec_id,
+        flow_id=row.flow_id,
+        flow_name=row.flow_name,
+        project=row.project,
+        status=status,
+        status_reason=reason_of(seen),
+        runner=runner,
+        started_at=moment(row.started_at),
+        ended_at=None if row.ended_at is None else moment(row.ended_at),
+        duration=None if row.ended_at is None else (row.ended_at - row.started_at) / 1e6,
+        stack_id=row.stack,
+        stack_name=row.stack,
+        tags=tuple(cast("list[str]", loads(row.tags))),
+        metadata=metadata,
+        failure=failure,
+        pending_wait=waits[0] if waits else None,
+        pending_waits=tuple(waits),
+        waits=None,
+        checkpoints=None,
+        checkpoint_count=row.checkpoint_count,
+        artifacts=None,
+        artifact_count=row.artifact_count,
+        original_exec_id=row.original_exec_id,
+        frozen_execution_spec=_spec(spec["target"], spec["options"], row.stack),
+        version=row.version,
+    )
+
+
+def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool) -> Execution:
+    """An execution in full."""
+    started, state = detail.started, detail.state
+    assert started is not None
+    assert state.status is not None
+    status = ExecutionStatus(state.status.value)
+    runner = runner_of(status, started.stack, runner=state.runner, is_alive=is_alive, queued=detail.queued)
+    metadata = shown_tree(detail.metadata)
+    waits = [wait_of(exec_id, wait, load) for wait in detail.waits.values() if wait.opened.kind == "input"]
+    pending = tuple(wait for wait in waits if wait.outcome is None)
+    timers = [wait.opened.expires_at for wait in detail.open_waits if wait.opened.kind == "timer"]
+    sleeps_until = min((at for at in timers if at is not None), default=None)
+    names = tuple(wait.name for wait in pending)
+    seen = Seen(
+        exec_id, status, runner, state.cancel_requested, names, sleeps_until, started.stack, metadata.get("progress")
+    )
+    calls = tuple(_call(exec_id, call, detail, load) for call in detail.calls.values())
+    return Execution(
+        exec_id=exec_id,
+        flow_id=started.flow_id,
+        flow_name=started.flow_name,
+        project=started.project,
+        status=status,
+        status_reason=reason_of(seen),
+        runner=runner,
+        started_at=moment(started.at),
+        ended_at=None if detail.ended_at is None else moment(detail.ended_at),
+        duration=None if detail.ended_at is None else (detail.ended_at - started.at) / 1e6,
+        stack_id=started.stack,
+        stack_name=started.stack,
+        tags=tuple(detail.tags),
+        metadata=metadata,
+        failure=None if detail.failure is None else _failure(detail.failure, load),
+        pending_wait=pending[0] if pending else None,
+        pending_waits=pending,
+        waits=tuple(waits),
+        checkpoints=calls,
+        checkpoint_count=len(calls),
+        artifacts=tuple(artifact_of(exec_id, artifact, detail) for artifact in detail.artifacts),
+        artifact_count=len(detail.artifacts),
+        original_exec_id=started.original_exec_id,
+        frozen_execution_spec=_spec_of(started.target, started.options, started.stack),
+        version=state.version,
+    )
+
+
+def _spec_of(target: Target, options: FlowOptions, stack: str) -> FrozenExecutionSpec:
+    return _spec(target.model_dump(mode="json"), options.model_dump(mode="json"), stack)
+
+
+def _spec(target: Plain, options: Plain, stack: str) -> FrozenExecutionSpec:
+    file, digest = target.get("file"), target.get("digest")
+    qualname = str(target.get("qualname"))
+    return FrozenExecutionSpec(
+        target=qualname if file is None else f"{file}:{qualname}",
+        file_digest=None if digest is None else str(digest),
+        options=cast("Plain", masked(options)),
+        stack=stack,
+    )
+
+
+def _failure(failed: FailureFields, load: Load) -> FailureInfo:
+    return FailureInfo(
+        message=_or_erased(shown_text(load(failed.message))),
+        exception_type=failed.exception_type,
+        traceback=None if failed.traceback is None else shown_text(load(failed.traceback)),
+        origin=failed.origin,
+    )
+
+
+def _or_erased(text: str | None) -> str:
+    return ERASED if text is None else text
+
+
+def _call(exec_id: str, call: Call, detail: Detail, load: Load) -> CheckpointCall:
+    attempts = tuple(_attempt(exec_id, call.call, attempt, load) for attempt in call.attempts)
+    return CheckpointCall(
+        call_id=call_id(exec_id, call.call),
+        invocation_id=call.invocation_id,
+        name=call.name,
+        checkpoint_type=call.checkpoint_type,
+        status=call.status,
+        started_at=moment(call.started_at),
+        ended_at=None if call.ended_at is None else moment(call.ended_at),
+        metadata=shown_tree(call.metadata),
+        original_call_id=call.original_call_id,
+        parent_call_ids=tuple(call_id(exec_id, parent) for parent in call.parents),
+        failure=attempts[-1].failure if call.failure is not None else None,
+        attempts=attempts,
+        artifacts=tuple(artifact_of(exec_id, artifact, detail) for artifact in call.artifacts),
+    )
+
+
+def _attempt(exec_id: str, call: int, attempt: Attempt, load: Load) -> CheckpointAttempt:
+    return CheckpointAttempt(
+        attempt_id=attempt_id(exec_id, call, attempt.number),
+        number=attempt.number,
+        status=attempt.status,
+        started_at=moment(attempt.started_at),
+        ended_at=None if attempt.ended_at is None else moment(attempt.ended_at),
+        metadata=shown_tree(attempt.metadata),
+        failure=None if attempt.failure is None else _failure(attempt.failure, load),
+    )
+
+
+def wait_of(exec_id: str, wait: Wait, load: Load) -> PendingWait:
+    """A wait for input, open or closed."""
+    opened = wait.opened
+
+    def plain(payload: Payload | None) -> object:
+        return None if payload is None else shown(load(payload))
+
+    question = plain(opened.question)
+    return PendingWait(
+        wait_id=wait_id(exec_id, opened.wait),
+        name=opened.name,
+        question=None if question is None else str(question),
+        schema=plain(opened.json_schema),
+        metadata=cast("Plain", plain(opened.metadata) or {}),
+        entered_waiting_at=moment(opened.at),
+        expires_at=None if opened.expires_at is None else moment(opened.expires_at),
+        outcome=wait.outcome,
+        value=plain(wait.value),
+        by=wait.by,
+        closed_at=None if wait.closed_at is None else moment(wait.closed_at),
+    )
+
+
+def artifact_of(exec_id: str, artifact: Artifact, detail: Detail) -> ArtifactRef:
+    """A recorded value, not loaded."""
+    saved, call = artifact.saved, artifact.call
+    kind = saved.kind if saved is not None else "output"
+    return ArtifactRef(
+        artifact_id=artifact_id(exec_id, artifact.version),
+        name=saved.name if saved is not None else detail.calls[call].name if call is not None else "",
+        kind=kind,
+        save_type="step_output" if saved is None else "manual",
+        direction="input" if kind in _INPUTS else "output",
+        producing_call=None if call is None else call_id(exec_id, call),
+        metadata={},
+        tags=saved.tags if saved is not None else (),
+        size=artifact.value.size,
+        media_type=_MEDIA_TYPES.get(artifact.value.codec, "application/octet-stream"),
+        created_at=moment(artifact.at),
+    )
