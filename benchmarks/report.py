@@ -47,9 +47,7 @@ def summary(rows: Sequence[Row]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no marks"
 
 
-def as_json(
-    rows: Sequence[Row], machine: Mapping[str, str | int], run: Mapping[str, float | str | list[float]]
-) -> bytes:
+def as_json(rows: Sequence[Row], machine: Mapping[str, str | int], run: Mapping[str, float | str | list[float]]) -> bytes:
     """The same figures as one JSON document."""
     document = {
         "machine": machine,

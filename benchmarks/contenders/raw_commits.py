@@ -60,9 +60,7 @@ def main() -> None:
             commit_rows(next(streams), rows)
         else:
             share = rows // options.threads
-            threads = [
-                threading.Thread(target=commit_rows, args=(next(streams), share)) for _ in range(options.threads)
-            ]
+            threads = [threading.Thread(target=commit_rows, args=(next(streams), share)) for _ in range(options.threads)]
             for thread in threads:
                 thread.start()
             for thread in threads:

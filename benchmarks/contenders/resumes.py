@@ -14,24 +14,31 @@ from benchmarks.rounds import ROOT, python
 from benchmarks.turns import Answer, serve
 
 
-def recover_once(store: str, exec_id: str) -> None:
-    """In the fresh process: go on with the execution until its body ends the process."""
-    import benchmarks.contenders.long_flow  # noqa: F401  (what it needs is imported before the clock starts)
-    from kitaru import KitaruClient
+def recover_once(store: str, exec_id: str, *, bare: bool) -> None:
+    """In the fresh process: go on with the execution until its body ends the process.
 
-    client = KitaruClient(store=store)
+    `bare`: below the client, whose `recover` also reads a snapshot to return while the flow runs on.
+    """
+    import benchmarks.contenders.long_flow  # noqa: F401  (what it needs is imported before the clock starts)
+    from kitaru import KitaruClient, compose
+    from kitaru.settings import resolve_store
+
+    client, choice = KitaruClient(store=store), resolve_store(store)
     os.environ["BENCH_BEGAN"] = repr(time.perf_counter())
-    client.executions.recover(exec_id)
+    if bare:
+        compose.recover(choice, [exec_id])
+    else:
+        client.executions.recover(exec_id)
     time.sleep(60)
     sys.exit("the body never came to its end")
 
 
 def main() -> None:
-    """`python -m benchmarks.contenders.resumes STORE EXEC_ID`: serve rounds of one recovery."""
-    store, exec_id = sys.argv[1:3]
-    if sys.argv[3:] == ["--once"]:
-        recover_once(store, exec_id)
-    command = python("benchmarks.contenders.resumes", store, exec_id, "--once")
+    """`python -m benchmarks.contenders.resumes STORE EXEC_ID [--bare]`: serve rounds of one recovery."""
+    store, exec_id, *flags = sys.argv[1:]
+    if "--once" in flags:
+        recover_once(store, exec_id, bare="--bare" in flags)
+    command = python("benchmarks.contenders.resumes", store, exec_id, *flags, "--once")
 
     def run(_count: int) -> Answer:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from kitaru.domain.commands import Report
 from kitaru.domain.decide import advance
-from kitaru.domain.errors import KitaruBackendError, KitaruDivergenceError, KitaruError, KitaruFencedError
+from kitaru.domain.errors import (
+    KitaruBackendError,
+    KitaruDivergenceError,
+    KitaruError,
+    KitaruExecutionError,
+    KitaruFencedError,
+    KitaruStateError,
+)
 from kitaru.domain.events import Event, FlowOptions
 from kitaru.domain.ids import uuid7
 from kitaru.domain.limits import MAX_PAYLOAD_BYTES
@@ -75,28 +82,37 @@ class Session:
         KitaruRuntimeError when the rules refuse it.
         """
         with self._lock:
-            while True:
-                if self.broken is not None:
-                    self.unwound = True
-                    raise RunnerLeaves(self.reason or Reason.BROKEN)
-                head = self._head
-                at = self.clock.now()
-                try:
-                    events = build(head.state, at)
-                    state = advance(head.state, Report(self.epoch, events), at)
-                    self._head = self._append(head, events, state, at)
-                except AppendConflict:
-                    self._catch_up()
-                    continue
-                except KitaruFencedError as fenced:
-                    self.leave(Reason.FENCED, fenced)
-                    self.unwound = True
-                    raise RunnerLeaves(Reason.FENCED) from fenced
-                except KitaruBackendError as broken:
-                    self.leave(Reason.BROKEN, broken)
-                    self.unwound = True
-                    raise RunnerLeaves(Reason.BROKEN) from broken
+            if self.broken is not None:
+                raise self._unwind(self.reason or Reason.BROKEN)
+            try:
+                return self._report(build)
+            except KitaruFencedError as fenced:
+                self.leave(Reason.FENCED, fenced)
+                raise self._unwind(Reason.FENCED) from fenced
+            except KitaruBackendError as broken:
+                self.leave(Reason.BROKEN, broken)
+                raise self._unwind(Reason.BROKEN) from broken
+            except KitaruStateError:
+                if self.reason is None:
+                    raise
+                raise self._unwind(self.reason) from None
+
+    def _report(self, build: Build) -> tuple[Event, ...]:
+        while True:
+            head = self._head
+            at = self.clock.now()
+            events = build(head.state, at)
+            state = advance(head.state, Report(self.epoch, events), at)
+            try:
+                self._head = self._append(head, events, state, at)
+            except AppendConflict:
+                self._catch_up()
+            else:
                 return events
+
+    def _unwind(self, reason: Reason) -> RunnerLeaves:
+        self.unwound = True
+        return RunnerLeaves(reason)
 
     def _append(self, head: Head, events: tuple[Event, ...], state: ExecutionState, at: int) -> Head:
         unix_ms = at // 1000
@@ -124,7 +140,7 @@ class Session:
         if state.epoch != self.epoch or (state.runner is None and not _is_finished(state)):
             raise KitaruFencedError(f"another runner has taken {self.exec_id} over (epoch {state.epoch})")
         if state.status is ExecutionStatus.CANCELLED:
-            self.leave(Reason.CANCELLED, KitaruFencedError("the execution was cancelled"))
+            self.leave(Reason.CANCELLED, KitaruExecutionError(f"the execution {self.exec_id} was cancelled"))
         elif state.cancel_requested:
             self.leave(Reason.CANCELLED)
 
@@ -143,8 +159,7 @@ class Session:
     def check_leaving(self) -> None:
         """Raise RunnerLeaves when the runner is to go: called at every boundary, recorded or not."""
         if self.reason is not None:
-            self.unwound = True
-            raise RunnerLeaves(self.reason)
+            raise self._unwind(self.reason)
 
     def rewind(self, history: History) -> None:
         """Begin the body anew: ids are given from the start again."""

@@ -140,7 +140,7 @@ class Reader:
             if not rows:
                 raise corrupt(end.exec_id, version + 1, "none", "it is missing")
             version, digest = yield from unfold(rows, end.number, end.exec_id, version, digest, stored.erased)
-        if version == end.version and digest != end.digest:
+        if after < version == end.version and digest != end.digest:
             raise corrupt(end.exec_id, version, "of the head", "the head row names another event")
 
     def _stored_head(self, connection: sqlite3.Connection, exec_id: str) -> StoredHead:

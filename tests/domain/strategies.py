@@ -21,6 +21,7 @@ _BY_NAME: dict[str, st.SearchStrategy[object]] = {
     "call": ORDINALS,
     "attempt": ORDINALS,
     "wait": ORDINALS,
+    "replay_from": ORDINALS,
     "at": NUMBERS,
     "parents": st.lists(ORDINALS, max_size=3).map(tuple),
 }

@@ -185,7 +185,8 @@ def parts(value: Any) -> Any:
         held = {name: parts(item) for name, item in vars(value).items()}
         contents.append({name: item for name, item in held.items() if name not in ("__orig_class__", "made")})
     names = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-    contents.extend(getattr(value, name, None) for name in names)
+    given, *rest = (getattr(value, name, None) for name in names)
+    contents.extend([sorted(given) if given else given, *rest])
     if isinstance(value, BaseException):
         contents.append(value.args)
     contents.extend(base(value) for base in (str, int, float, bytes) if isinstance(value, base))
@@ -339,9 +340,7 @@ def test_the_plain_form_needs_no_class() -> None:
     ],
     ids=repr,
 )
-def test_a_class_that_the_annotation_names_is_used(
-    hint: object, value: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_that_the_annotation_names_is_used(hint: object, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(value)
     monkeypatch.delitem(sys.modules, __name__)
     assert repr(parts(decode(data))) != repr(parts(value))

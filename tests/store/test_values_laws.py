@@ -213,8 +213,7 @@ TREE = st.recursive(
                 ]
             ),
             st.sampled_from(
-                [f"{__name__}:{name}" for name in ("Level", "Word", "Pair", "Record", "Key", "Model")]
-                + ["builtins:OSError"]
+                [f"{__name__}:{name}" for name in ("Level", "Word", "Pair", "Record", "Key", "Model")] + ["builtins:OSError"]
             ),
             inner,
             st.dictionaries(st.sampled_from(list("admnfspx")), inner, max_size=2),

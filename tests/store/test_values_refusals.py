@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -57,6 +58,18 @@ class Page(BaseModel, GenericBase[T]):
     row: T
 
 
+class Slotted(BaseModel):
+    __slots__ = ("hidden",)
+    name: str
+
+
+@dataclass
+class Hidden(functools.partial):  # type: ignore[type-arg]
+    """Its function is where only C code sees it."""
+
+    x: int = 0
+
+
 class Closing(list[int]):
     def __del__(self) -> None:
         pass
@@ -93,6 +106,12 @@ def invalid() -> ValidationError:
     raise AssertionError
 
 
+def marked() -> OrderedDict[str, int]:
+    value = OrderedDict(a=1)
+    value.note = 1  # type: ignore[attr-defined]
+    return value
+
+
 REFUSED: list[tuple[Any, str, str]] = [
     (Client(), "$", "Client"),
     ([1, Client()], "$[1]", "Client"),
@@ -122,6 +141,9 @@ REFUSED: list[tuple[Any, str, str]] = [
     (os.environ, "$", "os._Environ"),
     (invalid(), "$", "ValidationError"),
     (Closing(), "$", "Closing"),
+    (Slotted(name="a"), "$", "Slotted"),
+    (Hidden.__new__(Hidden, len), "$", "Hidden"),
+    (marked(), "$", "OrderedDict"),
     ([datetime(2024, 1, 1, tzinfo=Offset())], "$[0]", "Offset"),
     (slice(Client(), 1), "$", "Client"),
     (defaultdict(lambda: 1), "$", "collections.defaultdict"),

@@ -48,9 +48,7 @@ def build_subclass(shape: Shape, base_value: object, state: dict[str, object]) -
     return made
 
 
-def build_exception(
-    shape: Shape, args: tuple[object, ...], members: dict[str, object], state: dict[str, object]
-) -> object:
+def build_exception(shape: Shape, args: tuple[object, ...], members: dict[str, object], state: dict[str, object]) -> object:
     """An exception by its nearest builtin's `__new__`; its own `__init__` does not run."""
     base = cast("Any", shape.base)
     grouped = issubclass(shape.base, BaseExceptionGroup)

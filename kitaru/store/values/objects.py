@@ -34,9 +34,7 @@ _COPY: dict[type, Callable[[Any], object]] = {
     set: lambda value: set(set.__iter__(value)),
     frozenset: lambda value: frozenset(frozenset.__iter__(value)),
     OrderedDict: lambda value: OrderedDict(OrderedDict.items(value)),
-    defaultdict: lambda value: defaultdict(
-        class_dict(defaultdict)["default_factory"].__get__(value), dict.items(value)
-    ),
+    defaultdict: lambda value: defaultdict(class_dict(defaultdict)["default_factory"].__get__(value), dict.items(value)),
     deque: lambda value: deque(deque.__iter__(value), class_dict(deque)["maxlen"].__get__(value)),
 }
 """By base: the plain value inside a subclass instance, past every override."""

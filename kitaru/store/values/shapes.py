@@ -171,8 +171,9 @@ def _kind_and_base(cls: type, mro: tuple[type, ...]) -> tuple[Kind | None, type]
 def _slots(mro: tuple[type, ...]) -> dict[str, MemberDescriptorType]:
     found: dict[str, MemberDescriptorType] = {}
     for ancestor in mro:
-        if ancestor.__flags__ & _HEAP_TYPE and ancestor not in BASES:
-            for name, item in class_dict(ancestor).items():
+        names = class_dict(ancestor)
+        if "__slots__" in names:  # a class statement's; what C code shows as members may be read-only or partial
+            for name, item in names.items():
                 if type(item) is MemberDescriptorType:
                     found.setdefault(name, item)
     return found
