@@ -45,7 +45,7 @@ class Executions:
 
         return read_execution(self._client, self._access, self._access.resolve(exec_id), at)
 
-    def list(  # noqa: PLR0913
+    def list(
         self,
         flow: str | None = None,
         *,
@@ -72,9 +72,7 @@ class Executions:
         with self._access.snapshot() as reader:
             return [] if reader is None else self._listed(reader, filters, first, last)
 
-    def latest(
-        self, flow: str | None = None, *, status: Status | None = None, stack: str | None = None
-    ) -> Execution:
+    def latest(self, flow: str | None = None, *, status: Status | None = None, stack: str | None = None) -> Execution:
         """The newest execution, in full. Raises KitaruNotFoundError, which is a LookupError, when there is none."""
         found = self.list(flow, status=status, stack=stack, limit=1)
         if not found:
@@ -184,5 +182,3 @@ def _tags(tags: str | Iterable[str]) -> tuple[str, ...]:
     if len(found) > MAX_TAGS:
         raise KitaruUsageError(f"{len(found)} tags were given; {MAX_TAGS} are allowed")
     return found
-
-

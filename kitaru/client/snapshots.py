@@ -87,7 +87,7 @@ def runner_of(status: ExecutionStatus, stack: str, *, runner: str | None, is_ali
 
 
 def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int | None, is_alive: bool) -> Execution:
-    """An execution in a list."""
+    """An execution in a list. Its parts are of the models' own types: checking them would cost building the schemas."""
     status = ExecutionStatus(row.status)
     runner = runner_of(status, row.stack, runner=row.runner, is_alive=is_alive, queued=bool(row.queued))
     metadata = cast("Plain", shown(row.metadata) or {})
@@ -97,14 +97,14 @@ def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int 
     )
     failure = None
     if row.failure_type is not None:
-        failure = FailureInfo(
+        failure = FailureInfo.model_construct(
             message=_or_erased(shown_text(row.failure_message)),
             exception_type=row.failure_type,
             traceback=shown_text(row.failure_traceback),
             origin=FailureOrigin(row.failure_origin),
         )
     spec = cast("dict[str, Plain]", loads(row.spec))
-    return Execution(
+    return Execution.model_construct(
         exec_id=row.exec_id,
         flow_id=row.flow_id,
         flow_name=row.flow_name,
@@ -186,7 +186,7 @@ def _spec_of(target: Target, options: FlowOptions, stack: str) -> FrozenExecutio
 def _spec(target: Plain, options: Plain, stack: str) -> FrozenExecutionSpec:
     file, digest = target.get("file"), target.get("digest")
     qualname = str(target.get("qualname"))
-    return FrozenExecutionSpec(
+    return FrozenExecutionSpec.model_construct(
         target=qualname if file is None else f"{file}:{qualname}",
         file_digest=None if digest is None else str(digest),
         options=cast("Plain", masked(options)),

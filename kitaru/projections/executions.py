@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from orjson import dumps, loads
+from orjson import loads
 
 from kitaru.domain import events as e
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES
 from kitaru.domain.metadata import Tree, is_tree, merged
 from kitaru.domain.payload import Payload
 from kitaru.store.log import Execute, Head
+from kitaru.store.values.text import write
 
 _TABLES = ("executions", "execution_details", "execution_tags", "execution_metadata", "flows")
 
@@ -204,11 +205,11 @@ class Executions:
         what = (event.project, event.flow_id, event.flow_name, event.stack)
         execute(self._start, (head.number, head.exec_id, version, *what, event.at, event.original_exec_id))
         execute(self._know_flow, (event.flow_id, event.flow_name, event.project))
-        spec = dumps({"target": event.target.model_dump(mode="json"), "options": event.options.model_dump(mode="json")})
+        spec = write({"target": event.target.model_dump(mode="json"), "options": event.options.model_dump(mode="json")})
         tags = tuple(dict.fromkeys(event.tags))
         logged = _tree_of(event.metadata)
-        metadata = dumps(logged) if logged else None
-        execute(self._start_details, (head.number, spec.decode(), dumps(tags).decode(), metadata))
+        metadata = write(logged) if logged else None
+        execute(self._start_details, (head.number, spec.decode(), write(tags).decode(), metadata))
         for tag in tags:
             execute(self._add_tag, (tag, head.number))
         self._index(execute, head.number, logged)
@@ -253,7 +254,7 @@ class Executions:
             return
         row = execute(self._get_metadata, (head.number,)).fetchone()
         metadata = merged(_parsed(row[0] if row is not None else None), logged)
-        execute(self._put_metadata, (dumps(metadata), head.number))
+        execute(self._put_metadata, (write(metadata), head.number))
         self._index(execute, head.number, {key: metadata[key] for key in logged})
 
     def _index(self, execute: Execute, number: int, changed: Tree) -> None:
@@ -274,7 +275,7 @@ class Executions:
         for tag in event.remove:
             tags.pop(tag, None)
             execute(self._remove_tag, (tag, head.number))
-        execute(self._put_tags, (dumps(list(tags)).decode(), head.number))
+        execute(self._put_tags, (write(list(tags)).decode(), head.number))
 
     def _on_erased(self, execute: Execute, head: Head, version: int, event: e.EventBase) -> None:
         execute(self._touch, (version, head.number))

@@ -91,8 +91,8 @@ class Checkpoint(Generic[P, R]):
                     f"`async def` and await it, or use {self.name}.submit(...)"
                 )
             prepared = self._prepare(scope, args, kwargs)
-            scope.session.awaited[prepared.invocation_id] = self.name
-            return cast("R", calls.call_async(prepared))
+            call = scope.session.awaited[prepared.invocation_id] = calls.call_async(prepared)
+            return cast("R", call)
         return cast("R", calls.call_sync(self._prepare(scope, args, kwargs)))
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> CheckpointFuture[R]:
@@ -157,7 +157,8 @@ class Checkpoint(Generic[P, R]):
 
     def _prepare(self, scope: FlowScope, args: tuple[object, ...], kwargs: dict[str, object]) -> Prepared:
         session = scope.session
-        session.check_leaving()
+        if not (session.is_async and self.is_async):  # such a call parks when it is awaited
+            session.check_leaving()
         if "id" in kwargs and not self._takes_id:
             kwargs = {**kwargs}
             pinned = kwargs.pop("id")

@@ -68,10 +68,9 @@ def save(name: str, value: object, *, type: ArtifactKind = "output", tags: Itera
 def tag(*tags: str) -> None:
     """Add tags to the execution, from the flow's body."""
     scope = flow_scope("kitaru.tag")
-    scope.session.check_leaving()
     labels = checked_tags(tags)
-    key = scope.take("#tag")
-    if labels and not scope.session.history.has_fact(key):
+    key = _key(scope, "tag")
+    if labels and key is not None:
         scope.session.report(lambda _, at: (TagsChanged(at=at, key=key, add=labels),))
 
 
@@ -132,8 +131,15 @@ class _Place(TypedDict, total=False):
 
 def _place(scope: FlowScope | CallScope, kind: str) -> _Place | None:
     """Where a fact belongs; None when the flow's body has recorded it in an earlier run."""
-    scope.session.check_leaving()
     if isinstance(scope, CallScope):
         return _Place(call=scope.call, attempt=scope.attempt)
+    key = _key(scope, kind)
+    return None if key is None else _Place(key=key)
+
+
+def _key(scope: FlowScope, kind: str) -> str | None:
+    """The id of the body's next fact of a kind, None when it is recorded or the runner is leaving an async flow."""
+    if not scope.session.goes_on():
+        return None
     key = scope.take(f"#{kind}")
-    return None if scope.session.history.has_fact(key) else _Place(key=key)
+    return None if scope.session.history.has_fact(key) else key

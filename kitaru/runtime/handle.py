@@ -19,8 +19,9 @@ from kitaru.domain.errors import (
 from kitaru.domain.events import EventBase, ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 from kitaru.domain.state import ExecutionState, ExecutionStatus
 from kitaru.runtime import process
-from kitaru.runtime.leaving import Reason
+from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.runner import Runner
+from kitaru.runtime.scope import CallScope, FlowScope, current
 from kitaru.store.log import EventLog
 from kitaru.store.values import decode
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", covariant=True)
 _LOOK_SECONDS = 1.0
+_LEAVE_SECONDS = 0.1
 _LAST_EVENTS = 8
 
 
@@ -68,13 +70,26 @@ class FlowHandle(Generic[R]):
         return self._value(state)
 
     def __await__(self) -> Generator[object, None, R]:
-        return asyncio.to_thread(self.wait).__await__()
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> R:
+        try:
+            return await asyncio.to_thread(self.wait)
+        except RunnerLeaves:
+            await asyncio.get_running_loop().create_future()  # the flow's main task is cancelled
+            raise
 
     def _wait(self, deadline: float | None) -> None:
+        scope = current.get()
+        within = scope.session if isinstance(scope, (FlowScope, CallScope)) else None
         while True:
+            if within is not None:
+                within.check_leaving()  # what waits here is to be unwound, not told that the execution was stopped
             token = self._log.changes.token()
             runner = self._runner or cast("Runner | None", process.find(self._log.location, self.exec_id))
-            if runner is not None and not runner.done.wait(_remaining(deadline, self.exec_id)):
+            if runner is not None and not runner.done.is_set():
+                left = _remaining(deadline, self.exec_id)
+                runner.done.wait(left if within is None else min(left or _LEAVE_SECONDS, _LEAVE_SECONDS))
                 continue
             state = self._log.head(self.exec_id).state
             if _status(state).is_finished:
@@ -82,13 +97,24 @@ class FlowHandle(Generic[R]):
             if runner is not None:
                 self._explain(runner)
                 self._runner = None
-            elif state.runner is None or not self._log.leases.is_alive(state.runner):
-                from kitaru.runtime.recovery import take_over
-
-                self._runner = take_over(self._log, self.exec_id, self._flow)
+            elif self._take_over():
                 continue
             left = _remaining(deadline, self.exec_id)
             self._log.changes.wait(token, _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS))
+
+    def _take_over(self) -> bool:
+        """Go on with it here when nobody runs it."""
+        from kitaru.runtime.recovery import is_lost, take_over
+
+        if not is_lost(self._log, self._log.head(self.exec_id)):
+            return False
+        try:
+            self._runner = take_over(self._log, self.exec_id, self._flow)
+        except KitaruStateError:
+            if is_lost(self._log, self._log.head(self.exec_id)):
+                raise
+            return False  # somebody was faster
+        return True
 
     def _explain(self, runner: Runner) -> None:
         """Raise why this process's runner left the execution unfinished, unless another one goes on with it."""

@@ -27,11 +27,12 @@ def is_lost(log: EventLog, head: Head) -> bool:
     state = head.state
     if state.status is not ExecutionStatus.RUNNING:
         return False
-    if state.runner is None:
-        return True
-    if state.runner == log.leases.acquire():
-        return process.find(log.location, head.exec_id) is None
-    return not log.leases.is_alive(state.runner)
+    return not process.is_here(log.location, head.exec_id) and _is_gone(log, state.runner)
+
+
+def _is_gone(log: EventLog, runner: str | None) -> bool:
+    """Whether that runner runs nothing, given that this process does not run the execution."""
+    return runner is None or runner == log.leases.acquire() or not log.leases.is_alive(runner)
 
 
 def lost_executions(log: EventLog, project: str) -> list[str]:
@@ -51,12 +52,13 @@ def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -
 
 def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None) -> Runner:
     """Claim a lost execution and run it on. Raises KitaruStateError when somebody runs it or it waits."""
-    head = log.head(exec_id)
     if flow is None:
         flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
-    lost = head.state.epoch if is_lost(log, head) else None
-    log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
-    return launch(log, exec_id, flow)
+    with process.beginning(log.location, exec_id):
+        state = log.head(exec_id).state
+        lost = state.epoch if _is_gone(log, state.runner) else None
+        log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
+        return launch(log, exec_id, flow)
 
 
 def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import wait as wait_for_futures
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import cast
@@ -27,6 +28,7 @@ from kitaru.runtime.history import History
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
+from kitaru.runtime.submission import TaskFuture
 from kitaru.store.log import EventLog
 from kitaru.store.values import ValueNotEncodable, decode
 
@@ -142,7 +144,14 @@ class Runner:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             loop.set_task_factory(_task_with_path)  # pyright: ignore[reportArgumentType]
-            return runner.run(self._supervise(inputs))
+            try:
+                return runner.run(self._supervise(inputs))
+            except (SystemExit, KeyboardInterrupt) as error:
+                # asyncio lets these two fly out of the loop from whatever task raises them.
+                ending = _Ending(error=error)
+                _cancel_all(loop)
+        wait_for_futures([each for each in self._session.submitted if not isinstance(each, TaskFuture)])
+        return _Ending(left=True) if self._session.unwound else ending
 
     async def _supervise(self, inputs: dict[str, object]) -> _Ending:
         session = self._session
@@ -171,7 +180,7 @@ class Runner:
         watch.cancel()
         session.on_leave = None
         ending = _ending_of(main)
-        unfinished = sorted(session.awaited)
+        unfinished = session.take_unawaited()
         if ending.error is None and unfinished and not session.unwound:
             names = ", ".join(repr(name) for name in unfinished[:5])
             ending = _Ending(
@@ -186,8 +195,9 @@ class Runner:
 
     async def _end_tasks(self) -> None:
         session = self._session
-        while session.submitted and not session.unwound:
-            await asyncio.wait([asyncio.wrap_future(each) for each in session.submitted])
+        while session.submitted and (session.state.in_flight or not session.unwound):
+            # A call that the runner's leaving has parked never ends: look again.
+            await asyncio.wait([asyncio.wrap_future(each) for each in session.submitted], timeout=10 * _POLL_SECONDS)
         others = asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())}
         for task in others:
             task.cancel()
@@ -209,6 +219,8 @@ class Runner:
         return session.history.automatic_retries < session.options.retries and not session.state.in_flight
 
     def _fail(self, error: BaseException) -> None:
+        if isinstance(error, AttributeError) and error.name == "load":
+            error.add_note("a checkpoint called in a flow gives its plain value; only .submit(...) gives a future to load()")
         self.error = error
         described = failures.describe(error, failures.origin_of(error))._asdict()
         self._record(lambda at: ExecutionFailed(at=at, **described))
@@ -218,6 +230,15 @@ class Runner:
             return (make(at),)
 
         self._session.report(build)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """End the tasks of a stopped loop, however often one of them flies out of it again."""
+    while tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        with suppress(SystemExit, KeyboardInterrupt):
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
 def _ending_of(main: asyncio.Task[object]) -> _Ending:

@@ -6,9 +6,10 @@ outside was faster, it reads the tail, decides again, and goes on.
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,8 @@ class Session:
         self.epoch = head.state.epoch
         self.replaying = bool(head.state.calls)
         self.taken: set[str] = set()
-        self.awaited: dict[str, str] = {}
-        """Async calls whose outcome nobody has received yet: invocation id → checkpoint name."""
+        self.awaited: dict[str, Coroutine[object, object, object]] = {}
+        """Async calls whose outcome nobody has received yet, by invocation id."""
         self.leaving = threading.Event()
         self.reason: Reason | None = None
         self.unwound = False
@@ -161,12 +162,29 @@ class Session:
         if self.reason is not None:
             raise self._unwind(self.reason)
 
+    def goes_on(self) -> bool:
+        """The same for what cannot be awaited: False in an async flow, where an exception would cancel other branches."""
+        if self.reason is not None and self.is_async:
+            self.unwound = True
+            return False
+        self.check_leaving()
+        return True
+
     def rewind(self, history: History) -> None:
         """Begin the body anew: ids are given from the start again."""
         self.history = history
         self.taken.clear()
         self.awaited.clear()
         self.replaying = True
+
+    def take_unawaited(self) -> list[str]:
+        """Ids of the async calls that were neither awaited to their end nor cancelled; they are ended here."""
+        found = sorted(ident for ident, call in self.awaited.items() if inspect.getcoroutinestate(call) != "CORO_CLOSED")
+        for ident in found:
+            if inspect.getcoroutinestate(self.awaited[ident]) == "CORO_CREATED":
+                self.awaited[ident].close()
+        self.awaited.clear()
+        return found
 
     def leave(self, reason: Reason, broken: KitaruError | None = None) -> None:
         """Make this runner go at the next boundary; with `broken` it may not even record that it went."""
@@ -189,12 +207,17 @@ def encode_payload(value: object, what: str) -> tuple[Payload, object]:
 
     Raises ValueNotEncodable, also past the payload limit; `what` names the value's role.
     """
-    if isinstance(value, (str, bytes, bytearray)) and len(value) > MAX_PAYLOAD_BYTES:
-        raise _too_large(value, len(value), what)
+    check_size(value, what)
     data, decoded = encode_exact(value)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(value, len(data), what)
     return Payload.of(data, CODEC), decoded
+
+
+def check_size(value: object, what: str) -> None:
+    """Refuse a text or bytes that cannot fit before any work is done on it. Raises ValueNotEncodable."""
+    if isinstance(value, (str, bytes, bytearray)) and len(value) > MAX_PAYLOAD_BYTES:
+        raise _too_large(value, len(value), what)
 
 
 def _too_large(value: object, size: int, what: str) -> ValueNotEncodable:

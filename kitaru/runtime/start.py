@@ -17,16 +17,16 @@ from kitaru.domain.events import Event, ExecutionStarted, FlowOptions
 from kitaru.domain.ids import flow_id, uuid7
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ABSENT, evolve
-from kitaru.runtime import code, trust
+from kitaru.runtime import code, process, trust
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.handle import FlowHandle
 from kitaru.runtime.history import History
 from kitaru.runtime.options import Cache, ImageSettings, checked_cache, checked_count
 from kitaru.runtime.runner import Runner
-from kitaru.runtime.scope import FlowScope, current
-from kitaru.runtime.session import Session, encode_payload
+from kitaru.runtime.scope import FlowScope, current, flow_scope
+from kitaru.runtime.session import Session, check_size, encode_payload
 from kitaru.store.log import EventLog
-from kitaru.store.values import ValueNotEncodable, encode
+from kitaru.store.values import ValueNotEncodable
 
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
@@ -79,17 +79,18 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
 
 def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> FlowHandle[R]:
     exec_id = new_exec_id()
-    head, events = log.execute(exec_id, Start(started, log.leases.acquire()), started.at)
-    if not events:
-        return _existing(flow, log, head.exec_id, started)
-    state = ABSENT
-    history = History()
-    for event in events:
-        state = evolve(state, cast("Event", event))
-        history.add(event)
-    session = Session(log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async)
-    runner = Runner(flow.fn, session)
-    runner.start()
+    with process.beginning(log.location, exec_id):
+        head, events = log.execute(exec_id, Start(started, log.leases.acquire()), started.at)
+        if not events:
+            return _existing(flow, log, head.exec_id, started)
+        state = ABSENT
+        history = History()
+        for event in events:
+            state = evolve(state, cast("Event", event))
+            history.add(event)
+        session = Session(log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async)
+        runner = Runner(flow.fn, session)
+        runner.start()
     return FlowHandle(log, exec_id, flow, runner)
 
 
@@ -119,22 +120,31 @@ def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: d
     for name, parameter in bound.signature.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             arguments |= arguments.pop(name, {})
+    for name, value in arguments.items():
+        try:
+            check_size(value, "it")
+        except ValueNotEncodable as refused:
+            raise _wrong_input(flow, name, refused) from refused
     try:
-        return encode_payload(arguments, "the inputs")[0]
+        return encode_payload(arguments, "the inputs together")[0]
     except ValueNotEncodable as refused:
         for name, value in arguments.items():
             try:
-                encode(value)
+                encode_payload(value, "it")
             except ValueNotEncodable as culprit:
-                raise KitaruUsageError(f"{flow.name}.run(): the input {name!r} does not encode: {culprit}") from culprit
+                raise _wrong_input(flow, name, culprit) from culprit
         raise KitaruUsageError(f"{flow.name}.run(): {refused}") from refused
+
+
+def _wrong_input(flow: Flow[..., object], name: str, refused: ValueNotEncodable) -> KitaruUsageError:
+    return KitaruUsageError(f"{flow.name}.run(): the input {name!r} does not encode: {refused}")
 
 
 def _child_key(flow_name: str) -> str | None:
     """A run inside a flow's body is made once: going on finds the execution that it started before."""
-    scope = current.get()
-    if not isinstance(scope, FlowScope):
+    if not isinstance(current.get(), FlowScope):
         return None
+    scope = flow_scope(f"{flow_name}.run")
     scope.session.check_leaving()
     return f"child:{scope.session.exec_id}:{scope.take('#run')}:{flow_name}"[:256]
 

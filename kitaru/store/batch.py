@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     is_outcome: bool
 
 
-def encode(  # noqa: PLR0913
+def encode(
     number: int, exec_id: str, version: int, digest: bytes, events: Sequence[EventBase], event_ids: Sequence[str]
 ) -> Batch:
     """The rows of `events` after (version, digest) of a stream. Raises KitaruUsageError or KitaruRuntimeError at a limit."""

@@ -41,7 +41,7 @@ def columns(exec_id: str, digest: bytes, state: ExecutionState) -> HeadColumns:
     return (version, digest, status_text, epoch, runner, cancel, waits, pending_text, seal)
 
 
-def seal_of(  # noqa: PLR0913
+def seal_of(
     exec_id: str,
     digest: bytes,
     version: int,
@@ -76,7 +76,8 @@ def parse(exec_id: str, number: int, erased: int, row: Sequence[object]) -> Stor
     except (TypeError, ValueError):
         pass
     raise KitaruBackendError(
-        f"the head row of execution {exec_id} is damaged; run `kitaru store verify`, and restore a backup", code="store-corrupt"
+        f"the head row of execution {exec_id} is damaged; run `kitaru store verify`, and restore a backup",
+        code="store-corrupt",
     )
 
 

@@ -6,7 +6,7 @@ Imports no eventsourcing, and the events' classes only when events are read: wha
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -49,7 +49,7 @@ class Reader:
         self._pool.close()
 
     @contextmanager
-    def snapshot(self) -> Iterator[Reader]:
+    def snapshot(self) -> Generator[Reader]:
         """A reader that sees one moment of the store, whatever is committed meanwhile."""
         with self._reading() as connection:
             connection.execute("BEGIN")
@@ -118,11 +118,14 @@ class Reader:
             with self._reading() as connection:
                 row: tuple[bytes] | None = connection.execute(schema.GET_BLOB, (payload.digest,)).fetchone()
             if row is None:
-                raise KitaruNotFoundError(f"the value {payload.digest[:12]}… ({payload.size} bytes) has been erased", code="erased")
+                raise KitaruNotFoundError(
+                    f"the value {payload.digest[:12]}… ({payload.size} bytes) has been erased", code="erased"
+                )
             data = row[0]
         if digest_of(data) != payload.digest:
             raise KitaruBackendError(
-                f"the value {payload.digest[:12]}… is damaged; run `kitaru store verify`, and restore a backup", code="store-corrupt"
+                f"the value {payload.digest[:12]}… is damaged; run `kitaru store verify`, and restore a backup",
+                code="store-corrupt",
             )
         return data
 
@@ -150,7 +153,7 @@ class Reader:
         return stored
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Generator[sqlite3.Connection]:
         connection = self._pool.take()
         try:
             yield connection
@@ -162,7 +165,7 @@ class Reader:
             self._pool.give(connection)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Generator[sqlite3.Connection]:
         with self._reading() as connection:
             connection.execute("BEGIN")
             try:
@@ -183,11 +186,11 @@ class _Snapshot(Reader):
         """The one who opened the snapshot ends it."""
 
     @contextmanager
-    def snapshot(self) -> Iterator[Reader]:
+    def snapshot(self) -> Generator[Reader]:
         yield self
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Generator[sqlite3.Connection]:
         try:
             yield self._connection
         except sqlite3.Error as error:

@@ -107,7 +107,8 @@ def body_of(event: EventBase, codec: Codec) -> bytes:
         raise KitaruUsageError(f"{codec.name} holds text that is not valid Unicode: {error}", code="not-unicode") from None
     if len(body) > MAX_BODY_BYTES:
         raise KitaruRuntimeError(
-            f"{codec.name} takes {len(body)} bytes, the most there may be is {MAX_BODY_BYTES}; pass less", code="event-too-large"
+            f"{codec.name} takes {len(body)} bytes, the most there may be is {MAX_BODY_BYTES}; pass less",
+            code="event-too-large",
         )
     return body
 
@@ -139,7 +140,8 @@ def decode(name: str, v: int, body: bytes) -> EventBase:
     codec = _BY_NAME.get(name)
     if codec is None:
         raise KitaruBackendError(
-            f"the store holds an event of type {name!r}, which this version does not know; upgrade kitaru", code="unknown-event"
+            f"the store holds an event of type {name!r}, which this version does not know; upgrade kitaru",
+            code="unknown-event",
         )
     try:
         if v == codec.v:
@@ -173,7 +175,7 @@ def attach_payload(event: EventBase, data: bytes) -> bool:
         part = data[start:end]
         if digest_of(part) != payload.digest:
             return False
-        payload.__dict__["data"] = part  # the model is frozen for everybody else
+        object.__setattr__(payload, "data", part)  # the model is frozen for everybody else
         start = end
     return start == len(data)
 

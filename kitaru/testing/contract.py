@@ -9,6 +9,7 @@ from typing import cast
 from kitaru.domain import commands as c
 from kitaru.domain import events as e
 from kitaru.domain.errors import (
+    KitaruBackendError,
     KitaruNotFoundError,
     KitaruRuntimeError,
     KitaruStateError,
@@ -236,7 +237,11 @@ class EventLogContract:
     def test_a_payload_that_is_nowhere_is_refused(self) -> None:
         head = start(self.log)
         with raises(KitaruNotFoundError, KitaruRuntimeError):
-            append(self.log, head, e.ExecutionCompleted(at=4, output=Payload(digest=digest_of(_LARGE), size=len(_LARGE), codec="k1")))
+            append(
+                self.log,
+                head,
+                e.ExecutionCompleted(at=4, output=Payload(digest=digest_of(_LARGE), size=len(_LARGE), codec="k1")),
+            )
         assert self.log.head(head.exec_id).version == 2
 
     def test_a_shared_payload_stays_while_somebody_has_it(self) -> None:
@@ -331,7 +336,7 @@ class EventLogContract:
 
     def test_queries_cannot_write(self) -> None:
         start(self.log)
-        with raises(Exception):  # noqa: B017, PT011
+        with raises(KitaruBackendError):
             self.log.query("DELETE FROM event_counts")
         assert len(self.log.query("SELECT * FROM event_counts")) == 1
 
@@ -373,7 +378,7 @@ class EventLogContract:
     def test_a_closed_log_refuses(self) -> None:
         head = start(self.log)
         self.log.close()
-        for use in (lambda: append(self.log, head, *call(1)), lambda: self.log.head(head.exec_id), lambda: self.log.tail()):
+        for use in (lambda: append(self.log, head, *call(1)), lambda: self.log.head(head.exec_id), self.log.tail):
             with raises(KitaruUsageError):
                 use()
 

@@ -33,8 +33,14 @@ def payload(value: object) -> Payload:
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 5), st.floats(-2, 2), st.sampled_from(["a", "b", "é", ""]), st.just([1]),
-    st.dictionaries(st.sampled_from("xy"), st.integers(0, 3), max_size=2), st.just({"$": "float", "v": "nan"}),
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.floats(-2, 2),
+    st.sampled_from(["a", "b", "é", ""]),
+    st.just([1]),
+    st.dictionaries(st.sampled_from("xy"), st.integers(0, 3), max_size=2),
+    st.just({"$": "float", "v": "nan"}),
 )
 METADATA = st.dictionaries(st.sampled_from(["tier", "cost", "progress"]), VALUES, max_size=3)
 TAGS = st.lists(st.sampled_from(["red", "green", "blue"]), max_size=3).map(tuple)
@@ -302,7 +308,10 @@ class Oracle:
                 row["runner"], row["cancel"], row["started"], row["ended"], *counts.values(), len(waits), since, waited, None,
             )
         )  # fmt: skip
-        spec = {"target": {"file": "/f.py", "qualname": "f", "digest": None}, "options": e.FlowOptions(retries=1).model_dump()}
+        spec = {
+            "target": {"file": "/f.py", "qualname": "f", "digest": None},
+            "options": e.FlowOptions(retries=1).model_dump(),
+        }
         blob = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False).encode() if has_blob else None
         t["execution_details"].append((number, dumped(spec), dumped(list(tags)), blob, *failure))
         t["execution_tags"] += [(tag, number) for tag in tags]

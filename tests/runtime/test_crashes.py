@@ -252,22 +252,23 @@ async def second_half(text: str, pause: float) -> str:
     return f"second of {text}"
 
 
-async def both_halves(branch: int, chance: random.Random) -> str:
-    pauses = [chance.random() / 500, chance.random() / 500]
+delays = random.Random()
+
+
+async def both_halves(branch: int) -> str:
+    pauses = [delays.random() / 500, delays.random() / 500]
     return await second_half(await first_half(branch, pauses[0]), pauses[1])
 
 
 @flow
 async def under_gather() -> list[str]:
-    chance = random.Random()
-    return list(await asyncio.gather(*(both_halves(branch, chance) for branch in range(BRANCHES))))
+    return list(await asyncio.gather(*(both_halves(branch) for branch in range(BRANCHES))))
 
 
 @flow
 async def under_task_group() -> list[str]:
-    chance = random.Random()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(both_halves(branch, chance)) for branch in range(BRANCHES)]
+        tasks = [group.create_task(both_halves(branch)) for branch in range(BRANCHES)]
     return [task.result() for task in tasks]
 
 
@@ -276,7 +277,7 @@ async def under_task_group() -> list[str]:
 def test_each_branch_of_a_killed_async_flow_gets_its_own_value(log: EventLog, tried: Flow[..., Any], block: int) -> None:
     expected = [f"second of first {branch}" for branch in range(BRANCHES)]
     for seed in range(block * SEEDS // 4, (block + 1) * SEEDS // 4):
-        random.seed(seed)  # the delays differ in every run all the same: they are no part of what is recorded
+        delays.seed(seed)  # and not again before the recovery, which sees other delays
         exec_id = queue(log, tried)
         at = random.Random(seed).randrange(1, 4 * BRANCHES)
         run_on(CrashingLog(log, at, after=bool(seed % 2)), tried, exec_id)

@@ -7,6 +7,7 @@ that SQLite holds for the whole process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -23,7 +24,12 @@ LOCK_NAME = "write.lock"
 BUSY_SECONDS = 5.0
 _STATEMENTS = 256
 
-_ASSERTED = (("PRAGMA foreign_keys", 1), ("PRAGMA trusted_schema", 0), ("PRAGMA secure_delete", 1), ("PRAGMA journal_mode", "wal"))
+_ASSERTED = (
+    ("PRAGMA foreign_keys", 1),
+    ("PRAGMA trusted_schema", 0),
+    ("PRAGMA secure_delete", 1),
+    ("PRAGMA journal_mode", "wal"),
+)
 
 
 def database_path(folder: str) -> str:
@@ -40,11 +46,12 @@ def make_folder(folder: str) -> None:
             os.close(os.open(database_path(folder), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except PermissionError as error:
         raise KitaruBackendError(
-            f"the store {folder} cannot be written ({error.strerror}); check who owns it, or name another store", code="store-read-only"
+            f"the store {folder} cannot be written ({error.strerror}); check who owns it, or name another store",
+            code="store-read-only",
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        code = "store-read-only" if isinstance(error, OSError) and error.errno == 30 else "store-unreachable"  # noqa: PLR2004
+        code = "store-read-only" if isinstance(error, OSError) and error.errno == errno.EROFS else "store-unreachable"
         raise KitaruBackendError(f"the store {folder!r} cannot be made ({reason}); name another folder", code=code) from None
 
 
@@ -108,7 +115,9 @@ def open_reader(folder: str) -> sqlite3.Connection:
 
 def absent(folder: str) -> KitaruBackendError:
     """There is nothing to read."""
-    return KitaruBackendError(f"there is no store in {folder}; run a flow, or `kitaru init`, or name another store", code="store-absent")
+    return KitaruBackendError(
+        f"there is no store in {folder}; run a flow, or `kitaru init`, or name another store", code="store-absent"
+    )
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
@@ -122,7 +131,9 @@ def store_id_of(connection: sqlite3.Connection, folder: str) -> str:
     text = get_meta(connection, "store_id")
     with contextlib.suppress(ValueError, AttributeError, TypeError):
         return str(UUID(text))
-    raise KitaruBackendError(f"the store {folder} has lost its id; run `kitaru store verify`, and restore a backup", code="store-corrupt")
+    raise KitaruBackendError(
+        f"the store {folder} has lost its id; run `kitaru store verify`, and restore a backup", code="store-corrupt"
+    )
 
 
 def is_store(connection: sqlite3.Connection, folder: str) -> bool:

@@ -54,7 +54,9 @@ def rebuild(
         finally:
             lock.release()
     except OutcomeUnknown as error:
-        raise KitaruBackendError(f"the rebuild of {folder} was cut short ({error}); run it again", code="store-io") from error
+        raise KitaruBackendError(
+            f"the rebuild of {folder} was cut short ({error}); run it again", code="store-io"
+        ) from error
     finally:
         lock.close()
 

@@ -129,9 +129,9 @@ class _Verification:
         if tuple(row[4:]) != columns(exec_id, digest, state):
             self._say("head", exec_id, "the head row differs from the fold of its events")
         first = run.events[0]
-        if first[0] == 1 and isinstance(first[1], ExecutionStarted):
-            if row[2:4] != (first[1].flow_id, first[1].idempotency_key):
-                self._say("head", exec_id, "the head row's flow or idempotency key differs from its first event")
+        started = first[1] if first[0] == 1 else None
+        if isinstance(started, ExecutionStarted) and row[2:4] != (started.flow_id, started.idempotency_key):
+            self._say("head", exec_id, "the head row's flow or idempotency key differs from its first event")
 
     def _check_large_payloads(self, run: Run) -> None:
         for version, event in run.events:

@@ -32,11 +32,14 @@ class WriteLock:
 
     def release(self) -> None:
         """Let the next one in."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Release the descriptor."""
-        os.close(self._fd)
+        """Close the descriptor, and with it give the lock up unless a copy is open elsewhere."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _acquire_in_turn(self, timeout: float) -> None:
         waiting = _Waiting(self._fd)
@@ -80,5 +83,3 @@ class _Waiting:
                 if not self._is_held:
                     self._abandoned = True
         return self._is_held
-
-
