@@ -88,7 +88,9 @@ def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> Flow
         for event in events:
             state = evolve(state, cast("Event", event))
             history.add(event)
-        session = Session(log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async)
+        session = Session(
+            log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async
+        )
         runner = Runner(flow.fn, session)
         runner.start()
     return FlowHandle(log, exec_id, flow, runner)

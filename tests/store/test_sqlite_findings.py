@@ -119,7 +119,7 @@ def test_a_damaged_event_is_named_and_nothing_wrong_is_given(log: SQLiteLog, fol
 
 
 def test_two_events_that_changed_places_are_seen(log: SQLiteLog, folder: str) -> None:
-    head = append(log, start(log), *call(1), *call(2))
+    head = append(log, start(log), *call(1), *call(2), *call(3))
     for before, after in ((4, 99), (6, 4), (99, 6)):
         _edit(folder, "UPDATE events SET version = ? WHERE version = ?", after, before)
     with pytest.raises(KitaruBackendError, match="event 4 of"):

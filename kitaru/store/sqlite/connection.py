@@ -23,6 +23,7 @@ FILE_NAME = "kitaru.db"
 LOCK_NAME = "write.lock"
 BUSY_SECONDS = 5.0
 _STATEMENTS = 256
+_NO_SHARED_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 _ASSERTED = (
     ("PRAGMA foreign_keys", 1),
@@ -55,10 +56,9 @@ def make_folder(folder: str) -> None:
         raise KitaruBackendError(f"the store {folder!r} cannot be made ({reason}); name another folder", code=code) from None
 
 
-def connect(folder: str, *, read_only: bool) -> sqlite3.Connection:
-    """A connection to an existing file, with nothing checked yet."""
-    mode = "ro" if read_only else "rw"
-    uri = f"{Path(database_path(folder)).absolute().as_uri()}?mode={mode}"
+def connect(folder: str, parameters: str) -> sqlite3.Connection:
+    """A connection to an existing file, with nothing checked yet. `parameters` are SQLite's: "mode=rw"."""
+    uri = f"{Path(database_path(folder)).absolute().as_uri()}?{parameters}"
     return sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS, timeout=BUSY_SECONDS
     )
@@ -69,7 +69,7 @@ def open_writer(folder: str) -> sqlite3.Connection:
     have to be created. Raises KitaruBackendError.
     """
     try:
-        connection = connect(folder, read_only=False)
+        connection = connect(folder, "mode=rw")
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
             is_store(connection, folder)
@@ -99,18 +99,38 @@ def open_writer(folder: str) -> sqlite3.Connection:
 def open_reader(folder: str) -> sqlite3.Connection:
     """A connection that cannot write and leaves the database and its WAL as they are, at its end too."""
     try:
-        connection = connect(folder, read_only=True)
         try:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            if not is_store(connection, folder):
-                raise KitaruBackendError(f"the store {folder} is empty; run a flow on it first", code="store-absent")
-            return connection
-        except BaseException:
-            connection.close()
-            raise
+            return _checked(connect(folder, "mode=ro"), folder)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY or not _is_all_in_one_file(folder):
+                raise
+        # Nobody can write in such a folder, so the file does not change under us, and SQLite need not share memory.
+        return _checked(connect(folder, "mode=ro&immutable=1"), folder)
     except sqlite3.Error as error:
         raise typed(error, folder) from error
+
+
+def _checked(connection: sqlite3.Connection, folder: str) -> sqlite3.Connection:
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        if not is_store(connection, folder):
+            raise KitaruBackendError(f"the store {folder} is empty; run a flow on it first", code="store-absent")
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _is_all_in_one_file(folder: str) -> bool:
+    """Whether there is no WAL to read beside the database, and none can be made."""
+    try:
+        can_write = os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        return not can_write and os.stat(database_path(folder) + "-wal").st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def absent(folder: str) -> KitaruBackendError:

@@ -164,7 +164,7 @@ class SQLiteLog:
     def shrink(self) -> bool:
         """Empty the WAL, so that what was deleted is in no file any more. False: somebody still reads what was before."""
         try:
-            connection = connect(self._folder, read_only=False)
+            connection = connect(self._folder, "mode=rw")
             try:
                 connection.execute("PRAGMA busy_timeout = 200")  # writers wait as long
                 for _ in range(_SHRINK_TRIES):
@@ -187,9 +187,9 @@ class SQLiteLog:
             return
         self._leases.release()
         self._changes.close()
-        self.writer.close()
         self._reader.close()
         self._watching.close()
+        self.writer.close()  # last: only a connection that may write checkpoints the WAL at its end
         forks.unwatch(self)
 
     def forget(self) -> None:

@@ -113,6 +113,7 @@ class _Verification:
                     continue  # in one moment of the store nothing of a deleted execution was folded
                 for projector in self._projectors:
                     projector.apply(execute, run.head, run.events)
+                self._check_start(run)
                 self._check_large_payloads(run)
                 if run.is_last:
                     self._executions += 1
@@ -123,15 +124,18 @@ class _Verification:
         self._damaged = walker.damaged
         self._is_folded = True
 
+    def _check_start(self, run: Run) -> None:
+        version, started = run.events[0]
+        if version == 1 and isinstance(started, ExecutionStarted):
+            row = self._connection.execute(schema.GET_WHOLE_HEAD, (run.head.number,)).fetchone()
+            if row[2:4] != (started.flow_id, started.idempotency_key):
+                self._say("head", run.head.exec_id, "the head row's flow or idempotency key differs from its first event")
+
     def _check_head(self, run: Run) -> None:
         number, exec_id, digest, state = run.head
         row = self._connection.execute(schema.GET_WHOLE_HEAD, (number,)).fetchone()
         if tuple(row[4:]) != columns(exec_id, digest, state):
             self._say("head", exec_id, "the head row differs from the fold of its events")
-        first = run.events[0]
-        started = first[1] if first[0] == 1 else None
-        if isinstance(started, ExecutionStarted) and row[2:4] != (started.flow_id, started.idempotency_key):
-            self._say("head", exec_id, "the head row's flow or idempotency key differs from its first event")
 
     def _check_large_payloads(self, run: Run) -> None:
         for version, event in run.events:

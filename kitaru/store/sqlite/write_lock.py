@@ -21,7 +21,12 @@ class WriteLock:
         self._fd = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise KitaruBackendError(
+                f"{self._path} cannot be opened to write ({error.strerror}); check who owns it", code="store-read-only"
+            ) from None
 
     def acquire(self, timeout: float) -> None:
         """Take the lock, or raise KitaruBackendError(code="store-busy") after `timeout` seconds."""

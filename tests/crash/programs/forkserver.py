@@ -18,6 +18,8 @@ from multiprocessing import get_context
 
 PRELOADED = (
     "asyncio",
+    "concurrent.futures.thread",
+    "multiprocessing.synchronize",
     "kitaru.client",
     "kitaru.client.client",
     "kitaru.client.executions",
@@ -28,6 +30,8 @@ PRELOADED = (
     "kitaru.projections.reuse",
     "kitaru.projections.waits",
     "kitaru.runtime.checkpoint",
+    "kitaru.runtime.facts",
+    "kitaru.runtime.flow",
     "kitaru.runtime.recovery",
     "kitaru.runtime.start",
     "kitaru.store.sqlite.backup",
