@@ -129,11 +129,11 @@ def _cell(value: object) -> str:
     return clean(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else dumped(value)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under a header. Cells are stored text: they are cleaned here."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
+    """Rows under a header. Cells are stored text: they are cleaned here. `spare` columns give way on a narrow terminal."""
     cleaned = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        _draw(header, cleaned)
+        _draw(header, cleaned, spare)
         return
     widths = [max(len(cell) for cell in column) for column in zip(header, *cleaned, strict=True)]
     for row in (header, *cleaned):
@@ -143,23 +143,28 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 _COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "magenta"}
 
 
-def _draw(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    columns = list(zip(header, *rows, strict=True))
+    for name in spare:
+        if sum(max(map(len, column)) + len(_GAP) for column in columns) > console.width:
+            columns = [column for column in columns if column[0] != name]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in header:
-        table.add_column(title, overflow="fold")
-    for row in rows:
+    for place, column in enumerate(columns):
+        table.add_column(column[0], overflow="fold", no_wrap=place == 0)
+    for row in zip(*(column[1:] for column in columns), strict=True):
         table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console().print(table)
+    console.print(table)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """Named values, one a line; None is left out, further lines of a text are indented."""
-    found = [(name, clean(value, keep_lines=True)) for name, value in fields if value is not None]
+    found = [(clean(name), clean(value, keep_lines=True)) for name, value in fields if value is not None]
     width = max((len(name) for name, _ in found), default=0)
     for name, text in found:
         first, *rest = text.rstrip("\n").split("\n")

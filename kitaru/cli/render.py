@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kitaru.client.models import ArtifactRef, CheckpointCall, Execution, ExecutionEvent, FailureInfo, PendingWait
 
 _EVENT_CHARS = 160
+_SPARE = ("Tags", "Checkpoints", "Duration", "Started", "Note")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -24,6 +25,8 @@ def lasted(seconds: float | None) -> str:
     """A duration that a person reads at once."""
     if seconds is None:
         return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g}ms"
     if seconds < _MINUTE:
         return f"{seconds:.3g}s"
     if seconds < _HOUR:
@@ -36,7 +39,7 @@ def lasted(seconds: float | None) -> str:
 def execution_table(executions: Sequence[Execution]) -> None:
     """One line for each execution."""
     header = ("Execution", "Flow", "Status", "Started", "Duration", "Checkpoints", "Tags", "Note")
-    print_table(header, [_line(execution) for execution in executions])
+    print_table(header, [_line(execution) for execution in executions], _SPARE)
 
 
 def _line(execution: Execution) -> tuple[str, ...]:

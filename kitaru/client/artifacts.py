@@ -82,6 +82,4 @@ class Artifacts:
         place = parse_part(artifact_id, "a") if isinstance(artifact_id, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if place is None:
             raise KitaruUsageError(f"{artifact_id!r} is no artifact id; see: kitaru artifacts list EXECUTION")
-        if place[1] < 1:
-            raise self._access.not_found(f"artifact {artifact_id!r}")
         return self._access.resolve(place[0]), place[1]

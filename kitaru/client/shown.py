@@ -9,7 +9,7 @@ from typing import cast
 from orjson import loads
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST, _LAST = (datetime.min.replace(tzinfo=UTC) - _EPOCH), (datetime.max.replace(tzinfo=UTC) - _EPOCH)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SECRET = re.compile(r"secret|password|passwd|credential|api_?key|access_?key|private_?key|(^|[_-])token$", re.IGNORECASE)
 _MASK = "***"
 _TAG = b'{"$'
@@ -18,11 +18,10 @@ _TAG = b'{"$'
 
 def moment(microseconds: int) -> datetime:
     """The time of an event, aware, in UTC; one past what a datetime holds is the nearest that it holds."""
-    since = timedelta(microseconds=max(min(microseconds, _LAST // _MICROSECOND), _FIRST // _MICROSECOND))
-    return _EPOCH + since
-
-
-_MICROSECOND = timedelta(microseconds=1)
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return _LAST if microseconds > 0 else _FIRST
 
 
 def shown(data: bytes | None) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from orjson import loads
@@ -149,7 +149,8 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool) -> Exe
     seen = Seen(
         exec_id, status, runner, state.cancel_requested, names, sleeps_until, started.stack, metadata.get("progress")
     )
-    calls = tuple(_call(exec_id, call, detail, load) for call in detail.calls.values())
+    artifacts = {artifact.version: artifact_of(exec_id, artifact, detail) for artifact in detail.artifacts}
+    calls = tuple(_call(exec_id, call, artifacts, load) for call in detail.calls.values())
     return Execution(
         exec_id=exec_id,
         flow_id=started.flow_id,
@@ -171,7 +172,7 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool) -> Exe
         waits=tuple(waits),
         checkpoints=calls,
         checkpoint_count=len(calls),
-        artifacts=tuple(artifact_of(exec_id, artifact, detail) for artifact in detail.artifacts),
+        artifacts=tuple(artifacts.values()),
         artifact_count=len(detail.artifacts),
         original_exec_id=started.original_exec_id,
         frozen_execution_spec=_spec_of(started.target, started.options, started.stack),
@@ -207,7 +208,7 @@ def _or_erased(text: str | None) -> str:
     return ERASED if text is None else text
 
 
-def _call(exec_id: str, call: Call, detail: Detail, load: Load) -> CheckpointCall:
+def _call(exec_id: str, call: Call, artifacts: Mapping[int, ArtifactRef], load: Load) -> CheckpointCall:
     attempts = tuple(_attempt(exec_id, call.call, attempt, load) for attempt in call.attempts)
     return CheckpointCall(
         call_id=call_id(exec_id, call.call),
@@ -222,7 +223,7 @@ def _call(exec_id: str, call: Call, detail: Detail, load: Load) -> CheckpointCal
         parent_call_ids=tuple(call_id(exec_id, parent) for parent in call.parents),
         failure=attempts[-1].failure if call.failure is not None else None,
         attempts=attempts,
-        artifacts=tuple(artifact_of(exec_id, artifact, detail) for artifact in call.artifacts),
+        artifacts=tuple(artifacts[artifact.version] for artifact in call.artifacts),
     )
 
 

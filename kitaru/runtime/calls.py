@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
-from kitaru.domain.errors import FailureOrigin, KitaruDivergenceError, KitaruStateError
+from kitaru.domain.errors import FailureOrigin, KitaruDivergenceError, KitaruStateError, KitaruUsageError
 from kitaru.domain.events import (
     AttemptFailed,
     AttemptStarted,
@@ -158,7 +158,7 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
         call = _start(session, prepared, call, attempt, digest, opaque)
         scope = CallScope(session, call, attempt, checkpoint.name, prepared.invocation_id)
         value, error = yield scope
-        final = False
+        final = checkpoint.isolated and isinstance(error, KitaruUsageError)  # it would be refused again
         if error is None:
             try:
                 payload, value = encode_payload(value, f"what {checkpoint.name} returned")
@@ -302,7 +302,13 @@ def _run(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | 
 
 async def _run_async(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | None]:
     if prepared.checkpoint.isolated or not prepared.checkpoint.is_async:
-        return await asyncio.wrap_future(prepared.session.pool.submit(copy_context().run, _run, prepared, scope))
+        running = prepared.session.pool.submit(copy_context().run, _run, prepared, scope)
+        try:
+            return await asyncio.wrap_future(running)
+        except asyncio.CancelledError as cancelled:
+            if scope.abandon is not None:
+                scope.abandon()
+            return None, cancelled
     token = current.set(scope)
     try:
         return await _awaited(prepared), None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.commands import Claim
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
-from kitaru.domain.events import Event, ExecutionStarted
+from kitaru.domain.events import Event, ExecutionStarted, RunnerClaimed
 from kitaru.domain.state import ABSENT, ExecutionStatus, fold
 from kitaru.runtime import code, process
 from kitaru.runtime.clock import installed as installed_clock
@@ -49,18 +49,24 @@ def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -
     Raises KitaruRuntimeError when the code cannot be loaded; the execution stays as it was.
     """
     flow = code.load_flow(target) if target is not None else None
-    return [take_over(log, exec_id, flow) for exec_id in exec_ids]
+    runners = [take_over(log, exec_id, flow) for exec_id in exec_ids]
+    return [runner for runner in runners if runner is not None]
 
 
-def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None) -> Runner:
-    """Claim a lost execution and run it on. Raises KitaruStateError when somebody runs it or it waits."""
+def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None) -> Runner | None:
+    """Claim a lost execution and run it on; None when it was being cancelled, and now is.
+
+    Raises KitaruStateError when somebody runs it or it waits, KitaruRuntimeError when its flow cannot be loaded.
+    """
     if flow is None:
         flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
     with process.beginning(log.location, exec_id):
         state = log.head(exec_id).state
         lost = state.epoch if _is_gone(log, state.runner) else None
-        log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
-        return launch(log, exec_id, flow)
+        _, events = log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
+        if not any(isinstance(event, RunnerClaimed) for event in events):
+        return None
+    return launch(log, exec_id, flow)
 
 
 def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:

@@ -96,12 +96,7 @@ class Runner:
             ending = self._run_async(inputs) if session.is_async else self._run_sync(inputs)
             if ending.left:
                 self.error = session.broken
-                if session.broken is None:
-                    self._record(
-                        lambda at: (
-                            ExecutionCancelled(at=at) if session.reason is Reason.CANCELLED else ExecutionSuspended(at=at)
-                        )
-                    )
+                self._leave()
                 return
             if session.divergence is not None:
                 ending = _Ending(error=session.divergence)
@@ -111,11 +106,30 @@ class Runner:
                 if error is None:
                     return
             elif self._may_retry(error):
-                self._record(lambda at: ExecutionRetried(at=at, by="flow", automatic=True))
+                if not self._retry():
+                    return
                 session.rewind(read_history(session.log, self.exec_id))
                 continue
             self._fail(error)
             return
+
+    def _leave(self) -> None:
+        """Record that this runner goes: the execution goes on later, or somebody asked for its end."""
+
+        def left(state: ExecutionState, at: int) -> tuple[Event, ...]:
+            return (ExecutionCancelled(at=at) if state.cancel_requested else ExecutionSuspended(at=at),)
+
+        if self._session.broken is None:
+            self._session.report(left)
+
+    def _retry(self) -> bool:
+        """Record that the body runs again; False when it was cancelled meanwhile."""
+        try:
+            self._record(lambda at: ExecutionRetried(at=at, by="flow", automatic=True))
+        except RunnerLeaves:
+            self._leave()
+            return False
+        return True
 
     def _inputs(self) -> dict[str, object]:
         started = self._session.history.started

@@ -191,7 +191,7 @@ class Session:
         if broken is not None and self.broken is None:
             self.broken = broken
             self.reason = reason
-        elif self.reason is None:
+        elif self.reason is None or reason is Reason.CANCELLED:
             self.reason = reason
         self.leaving.set()
         if self.on_leave is not None:

@@ -56,7 +56,8 @@ class Reader:
             try:
                 yield _Snapshot(self._folder, connection, self.store_id)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # an error of the disk has ended it already
+                    connection.execute("ROLLBACK")
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The rows of one constant SELECT, for read models."""
@@ -122,7 +123,7 @@ class Reader:
                     f"the value {payload.digest[:12]}… ({payload.size} bytes) has been erased", code="erased"
                 )
             data = row[0]
-        if digest_of(data) != payload.digest:
+        if type(data) is not bytes or digest_of(data) != payload.digest:
             raise KitaruBackendError(
                 f"the value {payload.digest[:12]}… is damaged; run `kitaru store verify`, and restore a backup",
                 code="store-corrupt",
@@ -171,7 +172,8 @@ class Reader:
             try:
                 yield connection
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # an error of the disk has ended it already
+                    connection.execute("ROLLBACK")
 
 
 class _Snapshot(Reader):

@@ -41,7 +41,7 @@ def recorded(row: Iterable[object], number: int, exec_id: str, version: int, pre
     if payload is not None:
         if type(payload) is not bytes or not attach_payload(event, payload):
             raise corrupt(exec_id, version, position, "its payload's digest does not fit")
-    elif version > erased and has_inline_payload(event):
+    elif not (type(erased) is int and version <= erased) and has_inline_payload(event):
         raise corrupt(exec_id, version, position, "its payload is missing")
     return Recorded(position, number, exec_id, version, event_id, event)
 

@@ -205,3 +205,8 @@ def test_a_snapshot_cannot_be_changed(client: KitaruClient, log: EventLog) -> No
     found = client.executions.get(started(log).exec_id)
     with pytest.raises(ValueError, match="frozen"):
         found.status = "failed"  # type: ignore[misc,assignment]
+
+
+@pytest.mark.parametrize("at", [-(2**62), 2**62])
+def test_a_time_past_the_calendar_is_its_end(client: KitaruClient, log: EventLog, at: int) -> None:
+    assert client.executions.get(started(log, at=at).exec_id).started_at.year in (1, 9999)

@@ -72,15 +72,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[KitaruClient, Know
 
 
 def kind(value: object) -> str | None:
-    return (
-        "b"
-        if isinstance(value, bool)
-        else "n"
-        if isinstance(value, int | float)
-        else "t"
-        if isinstance(value, str)
-        else None
-    )
+    return {bool: "b", int: "n", float: "n", str: "t"}.get(type(value))
 
 
 def passes(made: dict[str, object], operator: str, wanted: object) -> bool:
@@ -180,7 +172,8 @@ def test_an_iso_text_is_in_utc_unless_it_says_otherwise(client: KitaruClient, lo
     "bad",
     [
         {"status": "done"}, {"status": 3}, {"since": "soon"}, {"until": 7}, {"limit": -1}, {"limit": True}, {"page": 0},
-        {"size": 0}, {"tags": [1]}, {"flow": 7}, {"where": {"a": {"~": 1}}}, {"where": {"a": [1]}}, {"where": {"a": {">": True}}},
+        {"size": 0}, {"tags": [1]}, {"flow": 7}, {"where": {"a": {"~": 1}}}, {"where": {"a": [1]}},
+        {"where": {"a": {">": True}}},
         {"where": {"a": {">": None}}}, {"where": {"a": float("nan")}}, {"where": {"a": 2**70}}, {"where": {1: 1}},
     ],
 )  # fmt: skip

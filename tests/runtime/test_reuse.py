@@ -323,7 +323,7 @@ def test_what_a_reused_call_logged_is_not_logged_again(log: EventLog) -> None:
     assert types_of(log, handle.exec_id) == ["CheckpointReused", "ExecutionCompleted"]
 
 
-def test_of_two_results_the_newest_serves() -> None:
+def test_a_run_without_cache_leaves_no_result_to_reuse() -> None:
     @checkpoint(cache=True)
     def counts() -> int:
         ran.append(1)

@@ -131,7 +131,7 @@ def test_two_events_that_changed_places_are_seen(log: SQLiteLog, folder: str) ->
     [
         "UPDATE streams SET status = 'waiting'",
         "UPDATE streams SET epoch = 3",
-        "UPDATE streams SET pending = '[[1,\"input\",\"a\",2,null]]'",
+        'UPDATE streams SET pending = \'[[1,"input","a",2,null]]\'',
         "UPDATE streams SET runner = NULL",
         "UPDATE streams SET version = 3",
         "UPDATE streams SET digest = zeroblob(32)",

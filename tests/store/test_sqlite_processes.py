@@ -33,7 +33,10 @@ def _say(child: Any, text: str = "go") -> None:
 
 
 def test_processes_that_create_one_store_at_once_all_succeed(folder: str, spawn: Spawn) -> None:
-    code = _HEADER + "sys.stdin.readline(); log = SQLiteLog(sys.argv[1], (EventCounts,)); start(log); print(log.store_id); log.close()"
+    code = (
+        _HEADER
+        + "sys.stdin.readline(); log = SQLiteLog(sys.argv[1], (EventCounts,)); start(log); print(log.store_id); log.close()"
+    )
     children = [spawn(code, folder) for _ in range(6)]
     for child in children:
         _say(child)
@@ -101,7 +104,7 @@ def test_a_lock_that_comes_too_late_is_given_back(folder: str, spawn: Spawn) -> 
     _say(holder)
     holder.wait(30)
     other = spawn(_HEADER + "log = SQLiteLog(sys.argv[1]); start(log); log.close()", folder)
-    out, err = other.communicate(timeout=30)
+    _, err = other.communicate(timeout=30)
     assert other.returncode == 0, err
     assert append(log, head, *call(1)).version == 4
     log.close()
@@ -109,7 +112,10 @@ def test_a_lock_that_comes_too_late_is_given_back(folder: str, spawn: Spawn) -> 
 
 def test_a_commit_of_another_process_wakes_who_waits(folder: str, spawn: Spawn) -> None:
     log = SQLiteLog(folder)
-    child = spawn(_HEADER + "log = SQLiteLog(sys.argv[1]); print('open', flush=True); sys.stdin.readline(); start(log); log.close()", folder)
+    child = spawn(
+        _HEADER + "log = SQLiteLog(sys.argv[1]); print('open', flush=True); sys.stdin.readline(); start(log); log.close()",
+        folder,
+    )
     assert child.stdout.readline() == "open\n"
     token = log.changes.token()
     _say(child)
@@ -261,7 +267,8 @@ def test_no_file_of_the_store_is_opened_past_sqlite(folder: str, spawn: Spawn) -
         "opened.clear()  # the first one made the file\n"
         "log = SQLiteLog(sys.argv[1], (EventCounts,)); again = SQLiteLog(sys.argv[1], (EventCounts,))\n"
         "head = append(log, start(log), *call(1, b'x' * 50_000), completed())\n"
-        "list(log.read(head.exec_id)); log.tail(); log.rebuild(); log.leases.acquire(); log.changes.wait(log.changes.token(), 0.02)\n"
+        "list(log.read(head.exec_id)); log.tail(); log.rebuild(); log.leases.acquire()\n"
+        "log.changes.wait(log.changes.token(), 0.02)\n"
         "assert verify(sys.argv[1], (EventCounts,)).is_whole\n"
         "backup(sys.argv[1], sys.argv[1] + '-copy'); opened = [o for o in opened if '-copy' not in o[0]]\n"
         "reader = open_store(sys.argv[1]); reader.find_ids(''); reader.close()\n"
@@ -284,5 +291,3 @@ def test_two_logs_in_a_process_and_another_process_keep_each_others_commits(fold
     assert first.head(out.strip()).version == 2
     assert first.head(head.exec_id).version == 5
     first.close()
-
-

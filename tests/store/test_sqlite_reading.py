@@ -36,8 +36,9 @@ def _digests(folder: str) -> dict[str, str]:
 def left_behind(folder: str, spawn: Spawn) -> str:
     """A store whose writer was killed: its last events are in the WAL only."""
     child = spawn(
-        "import sys, os\nfrom kitaru.store.sqlite.log import SQLiteLog\nfrom kitaru.testing import append, call, completed, start\n"
-        "log = SQLiteLog(sys.argv[1]); print(start(log).exec_id, flush=True); append(log, start(log), *call(1), completed())\n"
+        "import sys, os\nfrom kitaru.store.sqlite.log import SQLiteLog\n"
+        "from kitaru.testing import append, call, completed, start\n"
+        "log = SQLiteLog(sys.argv[1]); start(log); append(log, start(log), *call(1), completed())\n"
         "os.kill(os.getpid(), 9)",
         folder,
     )
@@ -46,7 +47,9 @@ def left_behind(folder: str, spawn: Spawn) -> str:
 
 
 def test_importing_the_reader_imports_no_eventsourcing_and_no_events(spawn: Spawn) -> None:
-    child = spawn("import sys, kitaru.store.read; print([m for m in sys.modules if 'eventsourcing' in m or 'pydantic' in m])")
+    child = spawn(
+        "import sys, kitaru.store.read; print([m for m in sys.modules if 'eventsourcing' in m or 'pydantic' in m])"
+    )
     assert child.communicate(timeout=30)[0] == "[]\n"
 
 
@@ -130,7 +133,7 @@ def test_a_read_only_folder_without_wal_is_read(folder: str, spawn: Spawn) -> No
     os.chmod(folder, 0o555)
     os.chmod(database_path(folder), 0o444)
     child = spawn(
-        "import os, sys\nfrom kitaru.store.read import open_store\nimport kitaru.store.rows\n"
+        "import os, sys\nfrom kitaru.store.read import open_store\nimport kitaru.store.rows, kitaru.store.heads\n"
         "if os.geteuid() == 0: os.setegid(65534); os.seteuid(65534)\n"
         "reader = open_store(sys.argv[1]); print(sum(1 for i in reader.find_ids('') for _ in reader.read(i)))\n",
         folder,
@@ -406,5 +409,3 @@ def test_a_reader_that_is_closed_refuses(log: SQLiteLog) -> None:
     reader.close()
     with pytest.raises(KitaruUsageError):
         reader.find_ids("")
-
-

@@ -283,9 +283,7 @@ def _with_faulty_connection(log: SQLiteLog, fault: int, *, commits_first: bool) 
     usual = log.writer._connection
     assert usual is not None
     usual.close()
-    faulty = sqlite3.connect(
-        f"{log.location}/kitaru.db", isolation_level=None, check_same_thread=False, factory=_Faulty
-    )
+    faulty = sqlite3.connect(f"{log.location}/kitaru.db", isolation_level=None, check_same_thread=False, factory=_Faulty)
     faulty.execute("PRAGMA foreign_keys = ON")
     faulty.fault, faulty.commits_first = fault, commits_first
     log.writer._connection = faulty

@@ -41,7 +41,7 @@ def database_path(folder: str) -> str:
 def make_folder(folder: str) -> None:
     """Make the store's folder (0700) and its empty database file (0600) unless they are there."""
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _make_durable_folders(folder)
         with contextlib.suppress(FileExistsError):
             # Exclusive: a file that was there is not opened, so no lock of this process is lost by closing it.
             os.close(os.open(database_path(folder), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -54,6 +54,22 @@ def make_folder(folder: str) -> None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         code = "store-read-only" if isinstance(error, OSError) and error.errno == errno.EROFS else "store-unreachable"
         raise KitaruBackendError(f"the store {folder!r} cannot be made ({reason}); name another folder", code=code) from None
+
+
+def _make_durable_folders(folder: str) -> None:
+    """A folder that a power cut takes away takes every commit along: its entry is synced before anything is in it."""
+    missing: list[str] = []
+    parent = folder
+    while not os.path.isdir(parent) and parent != os.path.dirname(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for made in missing:
+        descriptor = os.open(os.path.dirname(made), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def connect(folder: str, parameters: str) -> sqlite3.Connection:

@@ -77,7 +77,8 @@ def _rebuild(
             try:
                 runs = walker.slice(reader, SLICE)
             finally:
-                reader.execute(schema.ROLLBACK)
+                if reader.in_transaction:  # an error of the disk has ended it already
+                    reader.execute(schema.ROLLBACK)
             if runs:
                 writer.commit(_Change(lambda connection, runs=runs: _apply(connection, shadows, runs)))
             if progress is not None:

@@ -91,24 +91,22 @@ class Writer:
         self.report(*events)
 
 
-def random_batches(threads: int, seed: int, batches: int | None = None, barrier: Barrier | None = None) -> int:
+def random_batches(threads: int, seed: int, batches: int | None = None) -> int:
     """Several threads, each with an execution of its own, until killed or until each has appended `batches` batches."""
     log = open_log(resolve_store())
-    if barrier is not None:
-        barrier.wait()
     failures: list[BaseException] = []
 
     def append(number: int) -> None:
         chance = random.Random(f"{seed}.{number}")
         try:
             writer = Writer(log)
-            say(exec_id=writer.exec_id, version=writer.version)
+            say(exec_id=writer.exec_id, version=writer.version, outcome=True)
             while batches is None or writer.batch < batches:
                 call = writer.start_attempt()
-                say(exec_id=writer.exec_id, version=writer.version)
+                say(exec_id=writer.exec_id, version=writer.version, outcome=False)
                 filler = chance.choice((0, 0, 0, 0, 300, 5_000, 40_000))
                 writer.complete(call, facts=chance.randrange(4), filler=filler)
-                say(exec_id=writer.exec_id, version=writer.version)
+                say(exec_id=writer.exec_id, version=writer.version, outcome=True)
         except BaseException as error:
             failures.append(error)
             raise
@@ -161,6 +159,6 @@ def follow(seconds: float) -> int:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         writer.complete(writer.start_attempt(), facts=writer.batch % 3, filler=20_000 if writer.batch % 50 == 0 else 50)
-        time.sleep(0.002)
+        time.sleep(0.006)
     say(version=writer.version)
     return 0
