@@ -82,6 +82,13 @@ def open_leases(choice: StoreChoice) -> FileLeases:
     return FileLeases(choice.location)
 
 
+def find_lost(choice: StoreChoice, project: str) -> list[str]:
+    """The ids of a project's executions that should be running and that nobody runs, oldest first."""
+    from kitaru.runtime import recovery
+
+    return recovery.lost_executions(open_log(choice), project)
+
+
 def recover(choice: StoreChoice, exec_ids: Sequence[str], target: str | None = None) -> list[Runner]:
     """Go on with lost executions in threads of this process; `target` (FILE:flow) names another place of the code."""
     from kitaru.runtime import recovery

@@ -144,7 +144,6 @@ _COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting":
 
 
 def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -152,9 +151,9 @@ def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[
     console = Console()
     columns = list(zip(header, *rows, strict=True))
     for name in spare:
-        if sum(max(map(len, column)) + len(_GAP) for column in columns) > console.width:
+        if sum(max(map(len, column)) + len(_GAP) for column in columns) - len(_GAP) > console.width:
             columns = [column for column in columns if column[0] != name]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0))
     for place, column in enumerate(columns):
         table.add_column(column[0], overflow="fold", no_wrap=place == 0)
     for row in zip(*(column[1:] for column in columns), strict=True):

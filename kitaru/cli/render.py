@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kitaru.client.models import ArtifactRef, CheckpointCall, Execution, ExecutionEvent, FailureInfo, PendingWait
 
 _EVENT_CHARS = 160
-_SPARE = ("Tags", "Checkpoints", "Duration", "Started", "Note")
+_SPARE = ("Tags", "Checkpoints", "Note", "Duration", "Started")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 

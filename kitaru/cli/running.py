@@ -75,10 +75,12 @@ def recover(
     client = client_for(store, project)
     configure(store=client.store.location, project=client.project)
     runners: list[Runner] = []
+    recovered: list[str] = []
     refused: list[KitaruError] = []
     for found in client.executions.find_lost(execution):
         try:
             runners += compose.recover(client.store, [found], target)
+            recovered.append(found)
             output.tell(f"recovering {found}")
         except KitaruError as error:
             if execution is not None:
@@ -88,7 +90,7 @@ def recover(
     for runner in runners:
         while not runner.done.wait(_LOOK_SECONDS):
             pass
-    ended = [client.executions.get(runner.exec_id) for runner in runners]
+    ended = [client.executions.get(found) for found in recovered]
     if form is Output.JSON:
         output.print_items("recover", [output.plain(found) for found in ended])
     elif ended:

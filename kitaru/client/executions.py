@@ -13,7 +13,7 @@ from kitaru import compose
 from kitaru.client.access import Access
 from kitaru.client.names import current_user
 from kitaru.client.snapshots import from_row
-from kitaru.domain.errors import KitaruError, KitaruStateError, KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruStateError, KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS, MAX_TAGS
 from kitaru.projections.listing import ExecutionRow, Filters, find_numbers, make_filters, read_rows, read_waits
 
@@ -130,11 +130,11 @@ class Executions:
 
         With an id: that one. Raises KitaruNotFoundError for it, and KitaruStateError when it is not lost.
         """
-        if exec_id is None:
-            running = self.list(status="running")
-            return [found.exec_id for found in reversed(running) if found.runner != "alive"]
-        found = self.get(exec_id)
-        if found.status != "running" or found.runner == "alive":
+        found = None if exec_id is None else self.get(exec_id)
+        lost = compose.find_lost(self._access.choice, self._access.project) if self._access.find_reader() else []
+        if found is None:
+            return lost
+        if found.exec_id not in lost:
             what = "its runner is alive" if found.runner == "alive" else found.status_reason or f"it is {found.status}"
             raise KitaruStateError(f"the execution {found.exec_id} is not lost: {what}")
         return [found.exec_id]
@@ -157,7 +157,14 @@ class Executions:
             pending = [pending_of(self._access, row.exec_id, wait) for wait in waits if wait.kind == "input"]
         sleeps = [wait.expires_at for wait in waits if wait.kind == "timer" and wait.expires_at is not None]
         alive = row.ended_at is None and self._access.is_alive(row.runner)
-        return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
+        try:
+            return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
+        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
+            raise KitaruBackendError(
+                f"the read model's row of execution {row.exec_id!r} is damaged ({error}); run `kitaru store verify`, then "
+                "`kitaru store rebuild`",
+                code="store-corrupt",
+            ) from error
 
 
 def _window(limit: object, page: object, size: object) -> tuple[int, int | None]:

@@ -81,8 +81,8 @@ _KNOW_FLOW = "INSERT INTO {p}flows (flow_id, flow_name, project) VALUES (?, ?, ?
 _CLAIM = "UPDATE {p}executions SET version = ?, runner = ?, queued = 0 WHERE number = ?"
 _SUSPEND = "UPDATE {p}executions SET version = ?, runner = NULL, queued = 0 WHERE number = ?"
 _RESUME = "UPDATE {p}executions SET version = ?, queued = 1 WHERE number = ?"
-_RETRY = """UPDATE {p}executions SET version = ?, queued = ?, status = 'running', cancel_requested = 0, ended_at = NULL
-    WHERE number = ?"""
+_RETRY = """UPDATE {p}executions SET version = ?, queued = ?, cancel_requested = 0, ended_at = NULL,
+    status = CASE WHEN open_waits > 0 THEN 'waiting' ELSE 'running' END WHERE number = ?"""
 _RETRY_DETAILS = """UPDATE {p}execution_details SET failure_origin = NULL, failure_type = NULL, failure_message = NULL,
     failure_traceback = NULL WHERE number = ?"""
 _REQUEST_CANCEL = "UPDATE {p}executions SET version = ?, cancel_requested = 1 WHERE number = ?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -73,23 +74,28 @@ class FlowHandle(Generic[R]):
         return self._awaited().__await__()
 
     async def _awaited(self) -> R:
+        given_up = threading.Event()
         try:
-            return await asyncio.to_thread(self.wait)
+            await asyncio.to_thread(self._wait, None, given_up)
         except RunnerLeaves:
             await asyncio.get_running_loop().create_future()  # the flow's main task is cancelled
             raise
+        finally:
+            given_up.set()  # or a loop that ends would wait for the thread
+        return self._value(self._log.head(self.exec_id).state)
 
-    def _wait(self, deadline: float | None) -> None:
+    def _wait(self, deadline: float | None, given_up: threading.Event | None = None) -> None:
         scope = current.get()
         within = scope.session if isinstance(scope, (FlowScope, CallScope)) else None
-        while True:
+        longest = _LOOK_SECONDS if within is None and given_up is None else _LEAVE_SECONDS
+        while given_up is None or not given_up.is_set():
             if within is not None:
                 within.check_leaving()  # what waits here is to be unwound, not told that the execution was stopped
             token = self._log.changes.token()
             runner = self._runner or cast("Runner | None", process.find(self._log.location, self.exec_id))
             if runner is not None and not runner.done.is_set():
                 left = _remaining(deadline, self.exec_id)
-                runner.done.wait(left if within is None else min(left or _LEAVE_SECONDS, _LEAVE_SECONDS))
+                runner.done.wait(longest if left is None else min(left, longest))
                 continue
             state = self._log.head(self.exec_id).state
             if _status(state).is_finished:
@@ -100,7 +106,7 @@ class FlowHandle(Generic[R]):
             elif self._take_over():
                 continue
             left = _remaining(deadline, self.exec_id)
-            self._log.changes.wait(token, _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS))
+            self._log.changes.wait(token, longest if left is None else min(left, longest))
 
     def _take_over(self) -> bool:
         """Go on with it here when nobody runs it."""

@@ -99,9 +99,7 @@ def _folder_of(prepared: Prepared) -> str | None:
     return location if os.path.isabs(location) else None
 
 
-def _deadline(
-    child: subprocess.Popen[bytes], timeout: float | None, too_late: threading.Event
-) -> threading.Timer | None:
+def _deadline(child: subprocess.Popen[bytes], timeout: float | None, too_late: threading.Event) -> threading.Timer | None:
     if timeout is None:
         return None
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from asyncio import Runner
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -38,6 +39,8 @@ _live: dict[tuple[str, str], Live] = {}
 _beginning: set[tuple[str, str]] = set()
 _lock = threading.RLock()  # the signal handler may find its own thread holding it
 _state = {"installed": False, "interrupted": False, "exiting": False}
+_pythons_own: Callable[[int, FrameType | None], object] = signal.default_int_handler
+"""The handler in whose place ours stands: it raises KeyboardInterrupt, or cancels the task of asyncio.run."""
 
 
 @contextmanager
@@ -71,8 +74,13 @@ def enter(live: Live) -> None:
 
 def _take_interrupts() -> None:
     """Handle Ctrl-C, unless somebody else does, or this is not the thread that can."""
-    main = threading.main_thread()
-    if threading.current_thread() is main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    global _pythons_own
+    if threading.current_thread() is not threading.main_thread():
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    method = getattr(handler, "func", None)  # inside asyncio.run it is a partial of the asyncio.Runner's
+    if callable(handler) and (handler is signal.default_int_handler or type(getattr(method, "__self__", None)) is Runner):
+        _pythons_own = handler
         signal.signal(signal.SIGINT, _interrupt)
 
 
@@ -108,10 +116,11 @@ def stop_all() -> list[str]:
     return [each.exec_id for each in live]
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _interrupt(signum: int, frame: FrameType | None) -> None:
     """First Ctrl-C: stop at the next boundary. Second: exit now; what was recorded stays recorded."""
     if not _live:
-        raise KeyboardInterrupt
+        _pythons_own(signum, frame)
+        return
     if _state["interrupted"]:
         os._exit(130)
     _state["interrupted"] = True
@@ -121,7 +130,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     sys.stderr.write("(Ctrl-C again exits at once)\n")
     sys.stderr.flush()
     if not _state["exiting"]:
-        raise KeyboardInterrupt
+        _pythons_own(signum, frame)
 
 
 def _stay_until_all_left() -> None:

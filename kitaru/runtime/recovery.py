@@ -65,8 +65,8 @@ def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None
         lost = state.epoch if _is_gone(log, state.runner) else None
         _, events = log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
         if not any(isinstance(event, RunnerClaimed) for event in events):
-        return None
-    return launch(log, exec_id, flow)
+            return None
+        return launch(log, exec_id, flow)
 
 
 def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:

@@ -189,8 +189,7 @@ class Runner:
             while session.reason is Reason.STOPPED and session.state.in_flight and not main.done():  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
             session.unwound = session.unwound or not main.done()
-            main.cancel()
-            await asyncio.wait({main})
+            await _cancelled({main})
         watch.cancel()
         session.on_leave = None
         ending = _ending_of(main)
@@ -212,10 +211,7 @@ class Runner:
         while session.submitted and (session.state.in_flight or not session.unwound):
             # A call that the runner's leaving has parked never ends: look again.
             await asyncio.wait([asyncio.wrap_future(each) for each in session.submitted], timeout=10 * _POLL_SECONDS)
-        others = asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await _cancelled(asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())})
 
     def _complete(self, value: object) -> BaseException | None:
         try:
@@ -244,6 +240,14 @@ class Runner:
             return (make(at),)
 
         self._session.report(build)
+
+
+async def _cancelled(tasks: set[asyncio.Task[object]]) -> None:
+    """End tasks. One that catches its cancellation and goes on is cancelled again where it stands next."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=10 * _POLL_SECONDS)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -22,10 +22,11 @@ from kitaru.domain.errors import (
     KitaruExecutionError,
     KitaruFencedError,
     KitaruStateError,
+    KitaruUsageError,
 )
 from kitaru.domain.events import Event, FlowOptions
 from kitaru.domain.ids import uuid7
-from kitaru.domain.limits import MAX_PAYLOAD_BYTES
+from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState, ExecutionStatus, evolve
 from kitaru.runtime.clock import Clock
@@ -200,6 +201,21 @@ class Session:
     def load(self, payload: Payload) -> bytes:
         """A payload's bytes, wherever they are."""
         return payload.data if payload.data is not None else self.log.load(payload)
+
+
+def encode_metadata(metadata: dict[str, object]) -> Payload:
+    """Metadata as a payload. It stands in the listings' rows, so it is held to what stands inline.
+
+    Raises ValueNotEncodable, and KitaruUsageError past that limit.
+    """
+    payload, _ = encode_payload(metadata, "metadata")
+    if payload.size > INLINE_PAYLOAD_BYTES:
+        raise KitaruUsageError(
+            f"the metadata takes {payload.size:,} bytes; {INLINE_PAYLOAD_BYTES:,} are allowed. Save large values with "
+            "kitaru.save(...)",
+            code="metadata-too-large",
+        )
+    return payload
 
 
 def encode_payload(value: object, what: str) -> tuple[Payload, object]:

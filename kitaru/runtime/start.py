@@ -24,7 +24,7 @@ from kitaru.runtime.history import History
 from kitaru.runtime.options import Cache, ImageSettings, checked_cache, checked_count
 from kitaru.runtime.runner import Runner
 from kitaru.runtime.scope import FlowScope, current, flow_scope
-from kitaru.runtime.session import Session, check_size, encode_payload
+from kitaru.runtime.session import Session, check_size, encode_metadata, encode_payload
 from kitaru.store.log import EventLog
 from kitaru.store.values import ValueNotEncodable
 
@@ -69,7 +69,7 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
         stack=_stack(_first(given.get("stack"), flow.stack, settings.stack, "local")),
         tags=flow.settings.tags,
         inputs=_encoded_inputs(flow, args, inputs),
-        metadata=None if not flow.settings.metadata else encode_payload(dict(flow.settings.metadata), "metadata")[0],
+        metadata=encode_metadata(dict(flow.settings.metadata)) if flow.settings.metadata else None,
         idempotency_key=flow.settings.idempotency_key or _child_key(flow.name),
     )
     if started.target.file is not None:
@@ -172,7 +172,10 @@ def _image(image: object, flow_name: str) -> str | None:
     if flow_name not in _warned_about_images:
         _warned_about_images.add(flow_name)
         warnings.warn(f"the flow {flow_name} runs on the local stack; its image is recorded, not used", stacklevel=4)
-    return image if isinstance(image, str) else repr(image)
+    if isinstance(image, str):
+        return image
+    hidden = image._replace(environment=dict.fromkeys(image.environment, "***"))  # its values may be secrets
+    return repr(hidden)
 
 
 def _first(*settings: object) -> object:

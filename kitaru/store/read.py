@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from kitaru.domain.errors import KitaruBackendError, KitaruNotFoundError, KitaruUsageError
 from kitaru.store.sqlite import connection as opening
 from kitaru.store.sqlite import schema
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 from kitaru.store.sqlite.pool import ReaderPool
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class Reader:
         with self._transaction() as connection:
             for row in connection.execute(schema.READ_TAIL, (after, limit)).fetchall():
                 position, version, number, exec_id, erased = row[0], row[1], row[8], row[9], row[10]
-                if not isinstance(exec_id, str):
-                    raise corrupt("?", version, position, "its execution is missing")
+                if not isinstance(exec_id, str) or row[11] != position:
+                    raise corrupt(str(exec_id), version, position, "its execution or its place is not what it was")
                 previous = digests.get((number, version - 1)) or _digest_at(connection, number, version - 1)
                 found.append(recorded(row[:8], number, exec_id, version, previous, erased))
                 digests[number, version] = row[5]
@@ -158,7 +158,7 @@ class Reader:
         connection = self._pool.take()
         try:
             yield connection
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise typed(error, self._folder) from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise KitaruUsageError(f"the store cannot look that up: {error}") from None
@@ -195,7 +195,7 @@ class _Snapshot(Reader):
     def _reading(self) -> Generator[sqlite3.Connection]:
         try:
             yield self._connection
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise typed(error, self._folder) from error
 
     _transaction = _reading

@@ -60,7 +60,6 @@ def test_a_running_execution_is_not_deleted(client: KitaruClient, log: EventLog)
 
 def test_what_is_lost_is_found_oldest_first(client: KitaruClient, log: EventLog) -> None:
     lost = [started(log, runner="gone").exec_id, started(log, runner="gone too").exec_id]
-    started(log, runner=log.leases.acquire())
     append(log, started(log, runner="gone"), e.ExecutionCompleted(at=9, output=value(1)))
     assert client.executions.find_lost() == lost
 

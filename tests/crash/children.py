@@ -106,9 +106,15 @@ class ForkServer:
     def start_all(
         self, program: str, folder: Path, each: list[dict[str, Any]], environment: Mapping[str, str] | None = None
     ) -> list[Child]:
-        """Several at once; two or more share a `barrier`, which they get as an argument."""
+        """The same program several times at once."""
+        return self.start_each(folder, [(program, arguments) for arguments in each], environment)
+
+    def start_each(
+        self, folder: Path, programs: list[tuple[str, dict[str, Any]]], environment: Mapping[str, str] | None = None
+    ) -> list[Child]:
+        """Several programs at once; two or more share a `barrier`, which they get as an argument."""
         orders: list[dict[str, Any]] = []
-        for arguments in each:
+        for program, arguments in programs:
             self._count += 1
             orders.append(
                 {

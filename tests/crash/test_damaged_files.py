@@ -34,8 +34,8 @@ def base(request: pytest.FixtureRequest, forkserver: ForkServer, tmp_path_factor
     folder = tmp_path_factory.mktemp("base")
     environment = {"CRASH_LEDGER": str(folder / "ledger")}
     go = folder / "go"
-    closes = request.param == "in the database"
-    (said,) = forkserver.run("damage:make_store", folder, environment, lost_file=str(go), closes=closes)
+    in_wal = request.param == "in the WAL"
+    (said,) = forkserver.run("damage:make_store", folder, environment, lost_file=str(go), in_wal=in_wal)
     go.touch()
     (truth,) = forkserver.run("damage:tell_truth", folder)
     (folder / "truth").write_text(json.dumps(truth["truth"]))
@@ -63,6 +63,12 @@ def test_truncation_and_zeroed_pages_are_told_or_change_nothing(
     chosen = [[lose(file, base.sizes[file], chance)] for file in files(base, chance, damages // 2)]
     noticed = examine(chosen, base, forkserver, folder)
     assert any(noticed), "nothing was ever noticed"
+
+
+def test_a_schema_that_is_no_text_any_more_is_a_typed_error(base: Base, forkserver: ForkServer, folder: Path) -> None:
+    """sqlite3 cannot make its own error of a message with such bytes in it, and raises UnicodeDecodeError."""
+    at = (base.folder / "kitaru.db").read_bytes().index(b"CREATE TABLE events")
+    assert examine([[{"file": "kitaru.db", "bit": 8 * place + 7}] for place in range(at, at + 30)], base, forkserver, folder)
 
 
 def files(base: Base, chance: random.Random, count: int) -> list[str]:

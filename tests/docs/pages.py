@@ -1,8 +1,8 @@
 """A page of the documentation as a session in a shell: what it holds, how it is run, and what it has to print.
 
 In a ```python block a first line `# name.py` puts the block into that file; without one the block is run as it stands. In a
-```console block each line after `$ ` is a command and what follows is its output, stdout and stderr together, whole: `...` on a
-line of its own stands for any lines, `…` for the rest of one. The exit code has to be 0, or the one that a following
+```console block each line after `$ ` is a command and what follows is its output, whole, the lines of stdout and of stderr in
+any interleaving: `...` on a line of its own stands for any lines, `…` for the rest of one. The exit code has to be 0, or the one that a following
 `$ echo $?` shows. Ids, times, durations and digests may differ; an id that a command names is the one printed before. The
 reader's folder is shown as /home/ada/research. `<!-- not run: why -->` before a block leaves it out.
 
@@ -17,8 +17,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -39,6 +41,7 @@ _VOLATILE = re.compile(
     r"|(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z)|(?P<digest>\b[0-9a-f]{32}\b)|(?P<took>\b(?:\d+m )?[\d.]+(?:e-\d+)? ?m?s\b)"
 )
 _PATTERNS = {
+    "id": "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "any": ".*",
     "gap": " +",
     "time": r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z",
@@ -74,8 +77,16 @@ class Session:
     folder: Path
     place: Path
     environment: dict[str, str]
+    is_merged: bool = False
     ids: dict[str, str] = field(default_factory=dict[str, str])
     code: int = 0
+
+
+class Printed(NamedTuple):
+    """What a command printed; all of it on `out` when the session merges."""
+
+    out: str
+    err: str = ""
 
 
 def pages() -> list[Path]:
@@ -134,18 +145,19 @@ def new_session(root: Path) -> Session:
     return Session(place, place, environment)
 
 
-def run_page(page: Path, root: Path) -> Iterator[tuple[Block, Command | None, str, str | None]]:
+def run_page(page: Path, root: Path, *, merged: bool = False) -> Iterator[tuple[Block, Command | None, str, str | None]]:
     """Run a page; for each block and command what it printed, and what is wrong with that."""
     session = new_session(root)
+    session.is_merged = merged
     for number, block in enumerate(each for each in blocks(page.read_text(encoding="utf-8")) if each.is_run):
         if block.kind in ("python", "toml"):
             named = _FILE.match(block.text)
-            path = session.folder / (named[1] if named else f"block_{number}.py")
+            path = session.place / named[1] if named else session.folder / f"block_{number}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
             if named is None and block.kind == "python":
                 printed = _run(session, f"python {path.name}")
-                yield block, None, printed, None if session.code == 0 else f"the block ended with {session.code}"
+                yield block, None, "".join(printed), None if session.code == 0 else f"the block ended with {session.code}"
         elif block.kind == "console":
             yield from ((block, command, *rest) for command, *rest in _run_block(session, commands(block)))
 
@@ -154,40 +166,41 @@ def _run_block(session: Session, found: list[Command]) -> Iterator[tuple[Command
     for number, command in enumerate(found):
         following = found[number + 1].line if number + 1 < len(found) else ""
         line = _PART_OF_ID.sub(lambda part: _real_id(session, part[0]), command.line)
-        printed = _shown(session, _run(session, line.replace(SHOWN, str(session.place))))
-        wrong = None if is_printed(session.ids, command.expected, printed.splitlines()) else "it printed something else"
-        if session.code != 0 and command.line != "echo $?" and following != "echo $?":
+        printed = Printed(*(_shown(session, text) for text in _run(session, line.replace(SHOWN, str(session.place)))))
+        wrong = None if is_printed(session.ids, command.expected, printed) else "it printed something else"
+        if session.code != 0 and command.line != "echo $?" and following != "echo $?" and "Killed" not in command.expected:
             wrong = f"it ended with {session.code}, and the page does not say so"
-        yield command, printed, wrong
+        yield command, "".join(printed), wrong
 
 
-def _run(session: Session, line: str) -> str:
+def _run(session: Session, line: str) -> Printed:
     """Run a line, in place what changes the shell itself, and keep its exit code."""
     word, _, rest = line.partition(" ")
     if word == "cd":
         session.folder = (session.folder / rest).resolve()
-        return ""
+        return Printed("")
     if word == "export":
         name, _, value = rest.partition("=")
         session.environment[name] = value
-        return ""
+        return Printed("")
     if line == "echo $?":
-        return f"{session.code}\n"
+        return Printed(f"{session.code}\n")
     done = subprocess.run(
         ["sh", "-c", line],
         cwd=session.folder,
         env=session.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT if session.is_merged else subprocess.PIPE,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
     session.code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    err = done.stderr or ""
     if session.code != _KILLED:
-        return done.stdout
-    return _SHELLS_WORD.sub("", done.stdout) + "Killed\n"  # as an interactive shell says it; others do not
+        return Printed(done.stdout, err)
+    return Printed(f"{_SHELLS_WORD.sub('', done.stdout)}Killed\n", _SHELLS_WORD.sub("", err))  # as an interactive shell says it; others do not
 
 
 def _shown(session: Session, printed: str) -> str:
@@ -202,37 +215,47 @@ def _real_id(session: Session, part: str) -> str:
     return part
 
 
-def is_printed(ids: dict[str, str], expected: list[str], printed: list[str]) -> bool:
+def is_printed(ids: dict[str, str], expected: list[str], printed: Printed) -> bool:
     """Whether `printed` is what the page shows; the page's new ids are learned."""
-    names: dict[str, str] = {}
-    parts: list[str] = []
-    for line in expected:
-        parts.append(r"(?:.*\n)*?" if line.strip() == "..." else _line_pattern(line, ids, names) + r"\n")
-    found = re.fullmatch("".join(parts), "".join(f"{line.rstrip()}\n" for line in printed))
-    if found is None:
-        return False
-    ids.update({shown: found[name] for shown, name in names.items()})
-    return True
+    pairs = _matched(expected, *([line.rstrip() for line in text.splitlines()] for text in printed))
+    for shown, real in pairs or ():
+        for one, other in zip(_ID.findall(shown), _ID.findall(real), strict=False):
+            if ids.setdefault(one, other) != other:
+                return False
+    return pairs is not None
 
 
-def _line_pattern(line: str, ids: dict[str, str], names: dict[str, str]) -> str:
+def _matched(expected: list[str], out: list[str], err: list[str]) -> list[tuple[str, str]] | None:
+    """Which printed line stands for which of the page's; None when they do not fit."""
+    patterns = [None if line.strip() == "..." else _pattern(line.rstrip()) for line in expected]
+
+    @cache
+    def match(i: int, a: int, b: int) -> tuple[tuple[str, str], ...] | None:
+        if i == len(patterns):
+            return () if a == len(out) and b == len(err) else None
+        pattern = patterns[i]
+        rest = match(i + 1, a, b) if pattern is None else None
+        for has, line, then in (
+            (a < len(out), out[a : a + 1], (a + 1, b)),
+            (b < len(err), err[b : b + 1], (a, b + 1)),
+        ):
+            if rest is None and has and (pattern is None or pattern.fullmatch(line[0])):
+                rest = match(i if pattern is None else i + 1, *then)
+                if rest is not None and pattern is not None:
+                    rest = ((expected[i], line[0]), *rest)
+        return rest
+
+    found = match(0, 0, 0)
+    return None if found is None else list(found)
+
+
+def _pattern(line: str) -> re.Pattern[str]:
     parts: list[str] = []
     done = 0
     for found in _VOLATILE.finditer(line):
-        parts.append(re.escape(line[done : found.start()]))
+        parts += (re.escape(line[done : found.start()]), _PATTERNS[found.lastgroup or ""])
         done = found.end()
-        kind = found.lastgroup or ""
-        parts.append(_PATTERNS[kind] if kind != "id" else _id_pattern(found[0], ids, names))
-    return "".join([*parts, re.escape(line[done:])])
-
-
-def _id_pattern(shown: str, ids: dict[str, str], names: dict[str, str]) -> str:
-    if shown in ids:
-        return re.escape(ids[shown])
-    if shown in names:
-        return f"(?P={names[shown]})"
-    names[shown] = f"id{len(names)}"
-    return f"(?P<{names[shown]}>{_ID.pattern})"
+    return re.compile("".join([*parts, re.escape(line[done:])]))
 
 
 def _write(page: Path) -> None:
@@ -240,7 +263,7 @@ def _write(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     added = 0
     with TemporaryDirectory() as root:
-        for block, command, printed, wrong in run_page(page, Path(root).resolve()):
+        for block, command, printed, wrong in run_page(page, Path(root).resolve(), merged=True):
             if command is not None and not command.expected and printed:
                 at = block.line + command.at + added
                 lines[at:at] = printed.splitlines()

@@ -60,7 +60,8 @@ class Oracle:
                 case e.ExecutionResumed():
                     row["queued"] = 1
                 case e.ExecutionRetried():
-                    row |= {"queued": int(not event.automatic), "status": "running", "cancel": 0, "ended": None}
+                    row |= {"queued": int(not event.automatic), "status": "waiting" if waits else "running"}
+                    row |= {"cancel": 0, "ended": None}
                     failure = (None, None, None, None)
                 case e.CancelRequested():
                     row["cancel"] = 1
@@ -108,7 +109,6 @@ class Oracle:
             match event:
                 case e.CheckpointCompleted() | e.CheckpointReused():
                     counts["artifacts"] += 1
-                    artifacts[version] = [number, version, event.call, None, None, event.output.size, event.at, 0]
                 case e.ArtifactSaved():
                     counts["artifacts"] += 1
                     artifacts[version] = [number, version, None, "report", "output", event.value.size, event.at, 0]

@@ -112,14 +112,14 @@ def started(at: int = 0) -> e.ExecutionStarted:
     )  # fmt: skip
 
 
-def test_a_checkpoint_costs_two_updates_and_one_insert() -> None:
+def test_a_checkpoint_costs_two_updates() -> None:
     models = Models()
     models.apply(1, [started()])
     seen: list[str] = []
     models.db.set_trace_callback(lambda sql: seen.append(sql.split()[0]))
     models.apply(1, [e.AttemptStarted(at=1, call=1, attempt=1, invocation_id="c", name="c", input_digest="0")])
     models.apply(1, [e.CheckpointCompleted(at=2, call=1, attempt=1, output=payload(1))])
-    assert sorted(sql for sql in seen if sql != "BEGIN") == ["INSERT", "UPDATE", "UPDATE"]
+    assert sorted(sql for sql in seen if sql != "BEGIN") == ["UPDATE", "UPDATE"]
 
 
 def test_no_row_says_that_an_execution_ended_before_it_started() -> None:

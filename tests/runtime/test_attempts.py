@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def handle_of(call: Any) -> Any:
 
 def seconds_between_attempts(log: EventLog, handle: Any) -> list[float]:
     starts = [event.at for event in of_type(log, handle.exec_id, AttemptStarted)]
-    return [(later - before) / 1e6 for before, later in zip(starts, starts[1:], strict=False)]
+    return [(later - before) / 1e6 for before, later in pairwise(starts)]
 
 
 def test_a_try_that_succeeds_ends_the_call() -> None:

@@ -142,9 +142,7 @@ def test_recovery_from_every_prefix_of_events_gives_the_same_result(
 
 
 @each_flow
-def test_a_completed_checkpoint_never_runs_again(
-    log: EventLog, tried: Flow[..., Any], expected: list[object]
-) -> None:
+def test_a_completed_checkpoint_never_runs_again(log: EventLog, tried: Flow[..., Any], expected: list[object]) -> None:
     for left in prefixes(whole_run(log, tried)):
         ran.clear()
         recovered(log, tried, copy_of(log, left))
@@ -186,7 +184,7 @@ def test_facts_of_the_flow_body_are_recorded_once(log: EventLog) -> None:
     for left in prefixes(whole_run(log, with_facts)):
         exec_id = copy_of(log, left)
         recovered(log, with_facts, exec_id)
-        saved = [e for e in types_of(log, exec_id) if e in ("TagsChanged",)]
+        saved = [e for e in types_of(log, exec_id) if e == "TagsChanged"]
         reports = [a for a in detail_of(log, exec_id).artifacts if a.saved is not None and a.saved.name == "report"]
         assert (len(saved), len(reports)) == (1, 1), f"after {len(left)} events"
 

@@ -24,6 +24,10 @@ def nothing_seen() -> None:
     seen.clear()
 
 
+def forget(*values: Any) -> None:
+    """A flow's body that returns nothing."""
+
+
 def ended(body: Any, **options: Any) -> Any:
     handle = flow(**options)(body).run()
     handle.wait(PATIENCE)
@@ -114,12 +118,12 @@ def test_progress_keeps_its_last_word(log: EventLog) -> None:
     assert metadata_of(log, body)["progress"]["message"] == "ranking"
 
 
-def test_progress_does_not_keep_fields_of_the_word_before(log: EventLog) -> None:
+def test_progress_without_a_percentage_takes_the_last_one_back(log: EventLog) -> None:
     def body() -> None:
-        kitaru.progress("reading", percent=10, file="a")
+        kitaru.progress("reading", percent=10)
         kitaru.progress("ranking")
 
-    assert metadata_of(log, body) == {"progress": {"message": "ranking"}}
+    assert metadata_of(log, body) == {"progress": {"message": "ranking", "percent": None}}
 
 
 def test_many_threads_of_a_checkpoint_may_log(log: EventLog) -> None:
@@ -194,17 +198,17 @@ def test_a_name_saved_twice_is_its_last_value() -> None:
 
 
 def test_a_checkpoints_result_is_loaded_by_its_name_and_by_its_invocation_id() -> None:
-    handle = ended(lambda: [step(5, id="mine")] and None)
+    handle = ended(lambda: forget(step(5, id="mine")))
     assert [kitaru.load(handle.exec_id, name) for name in ("step", "mine")] == [5, 5]
 
 
 def test_a_later_call_is_loaded_by_its_invocation_id() -> None:
-    handle = ended(lambda: [step(5), step(6)] and None)
+    handle = ended(lambda: forget(step(5), step(6)))
     assert kitaru.load(handle.exec_id, "step_2") == 6
 
 
 def test_a_name_of_several_results_is_ambiguous_and_the_error_says_what_to_use() -> None:
-    handle = ended(lambda: [step(5), step(6)] and None)
+    handle = ended(lambda: forget(step(5), step(6)))
     with pytest.raises(KitaruRuntimeError, match=r"2 values.*\.a4"):
         kitaru.load(handle.exec_id, "step")
 

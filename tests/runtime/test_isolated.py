@@ -29,7 +29,7 @@ class Point:
     label: str = "p"
 
 
-class Own(Exception):
+class OwnError(Exception):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
@@ -78,7 +78,7 @@ def always_dies() -> None:
 
 @checkpoint(runtime="isolated")
 def raises_own() -> None:
-    raise Own("mine", 7)
+    raise OwnError("mine", 7)
 
 
 @checkpoint(runtime="isolated", timeout=1.0)
@@ -164,7 +164,7 @@ def test_sys_exit_in_an_isolated_body_is_system_exit_in_the_flow(tmp_path: Path)
 
 def test_an_exception_comes_back_with_its_class_attributes_and_traceback() -> None:
     error, _ = cause_of(lambda: raises_own())
-    assert isinstance(error, Own)
+    assert isinstance(error, OwnError)
     assert (error.args, error.code) == (("mine",), 7)
     assert "raises_own" in "".join(error.__notes__)
 

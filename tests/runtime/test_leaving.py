@@ -66,7 +66,7 @@ def slow(x: int) -> int:
 async def aslow(x: int) -> int:
     ran.append(x)
     begun.set()
-    while not gate.is_set():
+    while not gate.is_set():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     kitaru.log(logged=x)
     return x
@@ -112,7 +112,7 @@ async def group() -> list[int]:
 
 
 async def late(x: int) -> int:
-    while not gate.is_set():
+    while not gate.is_set():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     kitaru.log(late=x)
     return await aquick(x)
@@ -136,7 +136,25 @@ async def leaves_futures() -> int:
     return 5
 
 
+@flow
+async def async_catches_all() -> list[int]:
+    found = []
+    for call in (aslow, aquick, aquick):
+        try:
+            found.append(await call(len(found) + 1))
+        except BaseException:
+            found.append(0)
+    return found
+
+
+@flow
+async def task_catches_all() -> list[int]:
+    return list(await asyncio.gather(asyncio.create_task(async_catches_all.fn()), late(9), return_exceptions=True))
+
+
 EVERY = [
+    (async_catches_all, [1, 2, 3]),
+    (task_catches_all, [[1, 2, 3], 9]),
     (sequence, [1, 2, 3]),
     (catches_all, [1, 2, 3]),
     (many, list(range(40))),

@@ -172,7 +172,17 @@ def test_map_takes_its_ids_in_input_order(log: EventLog) -> None:
         (lambda: add.map([1, 2], id="mine"), "id"),
         (lambda: add.product([1, 2], id="mine"), "id"),
     ],
-    ids=["unequal", "map-nothing", "product-nothing", "no-iterable", "many", "many-product", "endless", "map-id", "product-id"],
+    ids=[
+        "unequal",
+        "map-nothing",
+        "product-nothing",
+        "no-iterable",
+        "many",
+        "many-product",
+        "endless",
+        "map-id",
+        "product-id",
+    ],
 )
 def test_wrong_maps_are_refused_before_anything_starts(log: EventLog, call: Any, says: str) -> None:
     handle = flow(lambda: call() and None).run()
@@ -271,7 +281,7 @@ def test_the_digest_of_a_call_with_futures_is_that_of_their_values(log: EventLog
     for body in (with_future, with_value):
         handle = flow(body).run()
         handle.wait(PATIENCE)
-        digests.add([e.input_digest for e in of_type(log, handle.exec_id, AttemptStarted) if e.name == "add"][0])
+        digests.add(next(e.input_digest for e in of_type(log, handle.exec_id, AttemptStarted) if e.name == "add"))
     assert len(digests) == 1
 
 
@@ -342,7 +352,7 @@ def test_async_submitted_calls_run_at_the_same_time() -> None:
     @checkpoint
     async def meets() -> int:
         here.append(1)
-        while len(here) < 4:
+        while len(here) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         return 1
 

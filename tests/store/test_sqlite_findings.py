@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from eventsourcing.persistence import StoredEvent
 
+from kitaru.domain.commands import Cancel
 from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
 from kitaru.domain.events import EventBase, MetadataLogged
 from kitaru.domain.payload import Payload
@@ -141,8 +142,6 @@ def test_two_events_that_changed_places_are_seen(log: SQLiteLog, folder: str) ->
     ],
 )
 def test_a_damaged_head_row_decides_nothing(log: SQLiteLog, folder: str, damage: str) -> None:
-    from kitaru.domain.commands import Cancel
-
     head = append(log, start(log), *call(1))
     before = log.last_position()
     _edit(folder, damage)
@@ -151,6 +150,14 @@ def test_a_damaged_head_row_decides_nothing(log: SQLiteLog, folder: str, damage:
             act()
         assert caught.value.code == "store-corrupt"
     assert log.last_position() == before
+
+
+def test_nothing_is_decided_after_a_last_event_that_is_lost(log: SQLiteLog, folder: str) -> None:
+    head = append(log, start(log), *call(1))
+    _edit(folder, "DELETE FROM events WHERE version = 4")
+    for act in (lambda: log.head(head.exec_id), lambda: log.execute(head.exec_id, Cancel("me", None), 2)):
+        with pytest.raises(KitaruBackendError, match="event 4 of"):
+            act()
 
 
 def test_the_tail_names_a_damaged_event(log: SQLiteLog, folder: str) -> None:

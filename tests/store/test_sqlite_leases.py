@@ -147,13 +147,33 @@ def test_files_of_dead_runners_are_swept(store: str, spawn: Spawn) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../secret", "/etc/passwd", "", "a\0b", "..", "x" * 10_000, "{}\n", "\ud800", "E162849A-06A8-4183-8B74-8ECCA1FB6764"]
+    "name",
+    [
+        "../../secret",
+        "/etc/passwd",
+        "",
+        "a\0b",
+        "..",
+        "x" * 10_000,
+        "{}\n",
+        "\ud800",
+        "E162849A-06A8-4183-8B74-8ECCA1FB6764",
+    ],
 )
 def test_what_is_no_runner_id_makes_no_path(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.lock").write_text("30\n")
     store = tmp_path / "a" / "b"
     store.mkdir(parents=True)
     assert not FileLeases(str(store)).is_alive(name)
+
+
+def test_a_name_does_not_lead_to_a_lease_of_another_store(tmp_path: Path, spawn: Spawn) -> None:
+    stores = [tmp_path / "one", tmp_path / "two"]
+    for store in stores:
+        (store / "runners").mkdir(parents=True)
+    _, runner = _runner(spawn, str(stores[1]))
+    assert FileLeases(str(stores[1])).is_alive(runner)
+    assert not FileLeases(str(stores[0])).is_alive(f"../../two/runners/{runner}")
 
 
 def test_a_link_in_the_place_of_a_lease_is_not_followed(store: str, spawn: Spawn) -> None:

@@ -215,6 +215,33 @@ def test_a_child_that_ends_as_a_program_does_takes_nothing_along(folder: str, sp
     log.close()
 
 
+def test_a_child_that_ends_in_the_middle_of_a_transaction_takes_nothing_back(folder: str, spawn: Spawn) -> None:
+    """Its interpreter clears everything. A connection closed there would roll back what its parent has half written:
+    the pages that are in the WAL already would be struck from the index that all processes share.
+    """
+    child = spawn(
+        _HEADER + "from kitaru.store.sqlite.members import Append\n"
+        "from kitaru.testing import fold, new_id\n"
+        "class Forks(Append):\n"
+        "    def write(self, connection):\n"
+        "        connection.execute('PRAGMA cache_size = 10')\n"
+        "        super().write(connection)\n"
+        "        pid = os.fork()\n"
+        "        if pid == 0: sys.exit(0)\n"
+        "        os.waitpid(pid, 0)\n"
+        "log = SQLiteLog(sys.argv[1]); head = start(log); events = (completed(os.urandom(1_000_000)),)\n"
+        "log.writer.commit(Forks(head, events, fold(head.state, events), [new_id()], ()))\n"
+        "print(head.exec_id); log.close()",
+        folder,
+    )
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    log = SQLiteLog(folder)
+    (*_, last) = log.read(out.strip())
+    assert len(log.load(last.event.output)) == 1_000_000  # type: ignore[attr-defined]
+    log.close()
+
+
 def test_a_child_may_use_a_store_that_was_closed_before_the_fork(folder: str) -> None:
     log = SQLiteLog(folder)
     log.close()

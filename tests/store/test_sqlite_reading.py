@@ -188,6 +188,22 @@ def test_a_database_of_another_program_is_refused_and_left_alone(folder: str, op
     assert _digests(folder) == before
 
 
+@pytest.mark.parametrize("opening", [open_store, SQLiteLog])
+def test_tables_that_are_not_what_they_were_are_refused(folder: str, opening: Callable[[str], object]) -> None:
+    """`INUEGER PRIMARY KEY` is no row id: every position would be read as NULL."""
+    SQLiteLog(folder).close()
+    connection = sqlite3.connect(database_path(folder))
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(
+        "UPDATE sqlite_master SET sql = replace(sql, 'position INTEGER', 'position INUEGER') WHERE name = 'events'"
+    )
+    connection.commit()
+    connection.close()
+    with pytest.raises(KitaruBackendError) as caught:
+        opening(folder)
+    assert caught.value.code == "store-corrupt"
+
+
 def test_an_absent_store_is_not_made_by_reading(folder: str) -> None:
     with pytest.raises(KitaruBackendError) as caught:
         open_store(folder)

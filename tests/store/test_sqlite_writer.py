@@ -148,8 +148,8 @@ def test_a_group_takes_the_highest_level(log: SQLiteLog) -> None:
     append(log, start(log), call(1)[0])
     results = _Results()
     with _held(log):
-        results.run(log, lambda: append(log, one, call(1)[0]))
         results.run(log, lambda: append(log, other, *call(1)))
+        results.run(log, lambda: append(log, one, call(1)[0]))
     results.join()
     assert log.writer._connection is not None
     assert log.writer._connection.execute("PRAGMA synchronous").fetchone()[0] == 2

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.sqlite import schema
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 
 FILE_NAME = "kitaru.db"
 LOCK_NAME = "write.lock"
@@ -108,7 +108,7 @@ def open_writer(folder: str) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
 
 
@@ -122,7 +122,7 @@ def open_reader(folder: str) -> sqlite3.Connection:
                 raise
         # Nobody can write in such a folder, so the file does not change under us, and SQLite need not share memory.
         return _checked(connect(folder, "mode=ro&immutable=1"), folder)
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
 
 
@@ -182,8 +182,13 @@ def is_store(connection: sqlite3.Connection, folder: str) -> bool:
                 f"the store {folder} has format {version}, this version of kitaru knows {schema.FORMAT}; upgrade kitaru",
                 code="store-too-new",
             )
+        # A flipped bit in a table's own text can make another column of it, and no digest would tell.
+        if not schema.CREATED <= {row[0] for row in connection.execute(schema.LIST_SCHEMA)}:
+            raise KitaruBackendError(
+                f"the tables of the store {folder} are not what they were; restore a backup", code="store-corrupt"
+            )
         return True
-    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    tables: int = len(connection.execute(schema.LIST_SCHEMA).fetchall())
     if application == 0 and version == 0 and tables == 0:
         return False
     raise KitaruBackendError(

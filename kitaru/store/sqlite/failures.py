@@ -30,11 +30,16 @@ _MEANINGS: dict[int, tuple[str, str]] = {
 _FULL_TOO = frozenset({sqlite3.SQLITE_IOERR_WRITE})
 
 
-def typed(error: sqlite3.Error, location: str) -> KitaruBackendError:
+DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What a statement can raise: sqlite3 cannot even make its error of a message that names damaged text."""
+
+
+def typed(error: sqlite3.Error | UnicodeDecodeError, location: str) -> KitaruBackendError:
     """The error that a caller sees for one of SQLite's; `__cause__` is left to the raiser."""
     extended = getattr(error, "sqlite_errorcode", None)
     if extended is None:
-        if isinstance(error, sqlite3.OperationalError):  # "Could not decode to UTF-8 column": a flipped bit in a text
+        # "Could not decode to UTF-8 column": a flipped bit in a text
+        if isinstance(error, (sqlite3.OperationalError, UnicodeDecodeError)):
             return KitaruBackendError(
                 f"the store {location} {_MEANINGS[sqlite3.SQLITE_CORRUPT][1]} ({error})", code="store-corrupt"
             )

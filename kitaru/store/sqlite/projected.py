@@ -9,7 +9,7 @@ from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.log import Projector
 from kitaru.store.sqlite import schema
 from kitaru.store.sqlite.connection import get_meta
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 
 _META_PREFIX = "projection:"
 
@@ -35,7 +35,7 @@ def prepare(connection: sqlite3.Connection, projectors: Sequence[Projector], fol
                 connection.execute(schema.ROLLBACK)
             raise
         return is_current(connection, projectors)
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
 
 

@@ -15,7 +15,7 @@ from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.log import OutcomeUnknown, Projector, ProjectorFactory
 from kitaru.store.sqlite import schema
 from kitaru.store.sqlite.connection import open_reader
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 from kitaru.store.sqlite.projected import generation_of, is_current, record_version
 from kitaru.store.sqlite.walk import Removal, Run, Walker
 from kitaru.store.sqlite.write_lock import WriteLock
@@ -87,7 +87,7 @@ def _rebuild(
                 break
         writer.commit(_Change(lambda connection: _finish(connection, shadows, walker), is_outcome=True))
         return walker.events
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
     finally:
         reader.close()

@@ -53,6 +53,10 @@ CREATE = (
     "CREATE INDEX blob_uses_by_blob ON blob_uses (blob)",
 )
 
+CREATED = frozenset(CREATE)
+"""What SQLite keeps of them: their text, as it is."""
+LIST_SCHEMA = "SELECT sql FROM sqlite_master"
+
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
@@ -87,8 +91,9 @@ READ_STREAM = """SELECT position, version, type, v, event_id, digest, body, payl
     WHERE number = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?"""
 GET_DIGEST = "SELECT digest FROM events WHERE number = ? AND version = ?"
 READ_TAIL = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
-    s.erased FROM events e LEFT JOIN streams s ON s.number = e.number
-    WHERE e.position > ? AND e.version > 0 ORDER BY e.position LIMIT ?"""
+    s.erased, (SELECT position FROM events i WHERE i.number = e.number AND i.version = e.version)
+    FROM events e LEFT JOIN streams s ON s.number = e.number
+    WHERE e.position > ? AND e.type <> 'Tombstone' ORDER BY e.position LIMIT ?"""
 WALK = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
     s.erased, s.version FROM events e LEFT JOIN streams s ON s.number = e.number
     WHERE e.position > ? ORDER BY e.position LIMIT ?"""

@@ -20,7 +20,7 @@ from kitaru.store.heads import columns
 from kitaru.store.log import Projector, ProjectorFactory
 from kitaru.store.sqlite import schema
 from kitaru.store.sqlite.connection import database_path, open_reader
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 from kitaru.store.sqlite.projected import is_current
 from kitaru.store.sqlite.rebuild import Progress
 from kitaru.store.sqlite.walk import Run, Walker
@@ -66,7 +66,7 @@ def verify(folder: str, projectors: Sequence[ProjectorFactory] = (), progress: P
         private.execute("PRAGMA journal_mode = OFF")
         private.execute("ATTACH ? AS store", (f"{Path(database_path(folder)).absolute().as_uri()}?mode=ro",))
         return _Verification(private, tuple(make("") for make in projectors), folder).run(progress)
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
     finally:
         private.close()
@@ -184,7 +184,7 @@ class _Verification:
         """Whatever a damaged file does to a check is something to report, and no reason to stop."""
         try:
             return check()
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             self._say(kind, where, typed(error, self._folder).message)
         except (KitaruBackendError, TypeError, ValueError, IndexError) as error:
             self._say(kind, where, str(error))

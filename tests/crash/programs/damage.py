@@ -180,18 +180,26 @@ def go_on(folder: Path, lost: dict[str, Any], wrong: Wrong, noticed: list[str]) 
         wrong.append(f"recovered to {value} instead of {lost['value']}")
 
 
-def make_store(lost_file: str, closes: bool) -> int:
-    """Some executions that ended, and one that its process left in the middle."""
+def make_store(lost_file: str, in_wal: bool) -> int:
+    """Some executions that ended, and one that its process left in the middle. in_wal: the later ones are only in the WAL."""
     import flows
 
-    for name, inputs in (("branches", {"place": 3}), ("facts", {"length": 4}), ("gathered", {"width": 2})):
+    for name, inputs in (("branches", {"place": 3}), ("facts", {"length": 4})):
         getattr(flows, name).run(**inputs).wait(60)
+    if in_wal:
+        checkpoint()
+    flows.gathered.run(width=2).wait(60)
     handle = flows.held.run(file=lost_file, before=3, after=2)
     log = compose.open_log(StoreChoice(os.environ["KITARU_STORE"], ""))
     while log.head(handle.exec_id).version < 2 + 2 * 3 + 1:
         log.changes.wait(log.changes.token(), 0.01)
     say(lost=handle.exec_id)
-    if closes:
-        with closing(sqlite3.connect("store/kitaru.db")) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if not in_wal:
+        checkpoint()
     os._exit(0)
+
+
+def checkpoint() -> None:
+    """Everything into the database file; the WAL is empty."""
+    with closing(sqlite3.connect("store/kitaru.db")) as connection:
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
