@@ -172,6 +172,6 @@ def test_the_failure_is_recorded_with_type_message_and_traceback(log: EventLog) 
     handle.wait(PATIENCE)
     failure = detail_of(log, handle.exec_id).calls[1].attempts[0].failure
     assert failure is not None
-    assert failure.exception_type.endswith("test_checkpoints.PickyError")
+    assert failure.exception_type.endswith("test_exceptions.PickyError")
     assert failure.traceback is not None
     assert b"raises_picky" in (failure.traceback.data or b"")

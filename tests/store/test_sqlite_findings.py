@@ -136,7 +136,7 @@ def test_two_events_that_changed_places_are_seen(log: SQLiteLog, folder: str) ->
         "UPDATE streams SET runner = NULL",
         "UPDATE streams SET version = 3",
         "UPDATE streams SET digest = zeroblob(32)",
-        "UPDATE streams SET cancel_requested = 1",
+        "UPDATE streams SET flags = 1",
         "UPDATE streams SET seal = 1",
         "UPDATE streams SET status = 9",
     ],
