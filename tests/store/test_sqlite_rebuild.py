@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kitaru.domain.commands import ChangeTags, Retry
+from kitaru.domain.commands import ChangeTags, ChangeTags
 from kitaru.domain.errors import FailureOrigin, KitaruBackendError, KitaruUsageError
 from kitaru.domain.events import ExecutionFailed, WaitOpened
 from kitaru.domain.payload import Payload
@@ -171,7 +171,7 @@ def test_a_whole_store_has_no_problems(counted: SQLiteLog) -> None:
     failed = ExecutionFailed(at=4, origin=FailureOrigin.USER_CODE, exception_type="E", message=Payload.of(b"m", "k1"))
     append(counted, heads[3], failed)
     counted.erase(heads[3].exec_id, "me", 9)
-    counted.execute(heads[3].exec_id, Retry("me", "runner"), 10)
+    counted.execute(heads[3].exec_id, ChangeTags(("late",), (), "me"), 10)
     report = verify(counted.location, (EventCounts,))
     assert report == (len(counted.tail()), 5, 1, ())
 

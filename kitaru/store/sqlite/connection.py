@@ -118,7 +118,7 @@ def open_reader(folder: str) -> sqlite3.Connection:
         try:
             return _checked(connect(folder, "mode=ro"), folder)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY or not _is_all_in_one_file(folder):
+            if primary_code(error) not in _NO_SHARED_MEMORY or not _is_all_in_one_file(folder):
                 raise
         # Nobody can write in such a folder, so the file does not change under us, and SQLite need not share memory.
         return _checked(connect(folder, "mode=ro&immutable=1"), folder)

@@ -109,7 +109,7 @@ def run_lied_to(flow: str, inputs: dict[str, Any], at: int, says_unknown: bool) 
         handle = getattr(flows, flow).run(**inputs)
         value = handle.wait(60)
     except KitaruBackendError as error:
-        say(error=error.code, commits=writer.commits)
+        say(error=error.code, message=error.message, commits=writer.commits)
     else:
         say(value=value, commits=writer.commits)
     return 0
