@@ -127,6 +127,7 @@ class Runner:
         try:
             self._record(lambda at: ExecutionRetried(at=at, by="flow", automatic=True))
         except RunnerLeaves:
+            self.error = self._session.broken
             self._leave()
             return False
         return True

@@ -48,6 +48,10 @@ def read_streams(folder: Path, *, after: int = 0, thorough: bool = True) -> dict
     """
     with closing(sqlite3.connect(f"{(folder / 'store' / 'kitaru.db').as_uri()}?mode=ro", uri=True)) as connection:
         connection.execute("BEGIN")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "executions" not in tables:  # killed while it was being made
+            assert "streams" not in tables or connection.execute("SELECT count(*) FROM streams").fetchone() == (0,)
+            return {}
         if thorough:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -67,6 +71,8 @@ def read_streams(folder: Path, *, after: int = 0, thorough: bool = True) -> dict
 def last_position(folder: Path) -> int:
     """The newest position."""
     with closing(sqlite3.connect(f"{(folder / 'store' / 'kitaru.db').as_uri()}?mode=ro", uri=True)) as connection:
+        if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone()[0]:
+            return 0
         return connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0]
 
 
