@@ -123,19 +123,24 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
         return
     if _state["interrupted"]:
         os._exit(130)
+    _stop_and_say_so()
+    if not _state["exiting"]:
+        _pythons_own(signum, frame)
+
+
+def _stop_and_say_so() -> None:
     _state["interrupted"] = True
-    stopping = stop_all()
-    for exec_id in stopping:
+    for exec_id in stop_all():
         sys.stderr.write(f"stopping {exec_id} at its next boundary; go on later with: kitaru recover {exec_id}\n")
     sys.stderr.write("(Ctrl-C again exits at once)\n")
     sys.stderr.flush()
-    if not _state["exiting"]:
-        _pythons_own(signum, frame)
 
 
 def _stay_until_all_left() -> None:
     _state["exiting"] = True
     _take_interrupts()
+    if _live and getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        _stop_and_say_so()  # the script was ended by a Ctrl-C that another handler took
     join_all()
     if _state["interrupted"]:
         run_exit_hooks = cast("Callable[[], None]", getattr(atexit, "_run_exitfuncs"))  # noqa: B009

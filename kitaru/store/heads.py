@@ -41,6 +41,11 @@ def columns(exec_id: str, digest: bytes, state: ExecutionState) -> HeadColumns:
     return (version, digest, status_text, epoch, runner, flags, waits, pending_text, seal)
 
 
+def known(state: ExecutionState) -> ExecutionState:
+    """What a head row knows of a state: all but the calls."""
+    return ExecutionState(*state[:7], woken=state.woken, erased=state.erased)
+
+
 def seal_of(
     exec_id: str,
     digest: bytes,

@@ -25,6 +25,7 @@ from kitaru.domain.state import ABSENT, ExecutionState, evolve
 from kitaru.store.batch import Batch, encode
 from kitaru.store.chain import GENESIS
 from kitaru.store.changes import CommitSignal
+from kitaru.store.heads import known
 from kitaru.store.log import AppendConflict, Head, ProjectorFactory, Recorded, Tombstone
 from kitaru.store.rows import StoredRow, recorded, unfold
 from kitaru.store.sqlite.failures import typed
@@ -345,8 +346,8 @@ class MemoryLog:
             if data is not None:
                 self._blobs[digest] = data
             uses.setdefault(used_at, []).append(digest)
-        known = after._replace(state=ExecutionState(*after.state[:7]))  # what a head row knows: all but the calls
-        self._streams.setdefault(exec_id, _Stream(known)).head = known
+        head = after._replace(state=known(after.state))
+        self._streams.setdefault(exec_id, _Stream(head)).head = head
         for event in events:
             if isinstance(event, PayloadErased):
                 self._streams[exec_id].erased = event.through

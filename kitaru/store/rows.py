@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import cast
 
 from kitaru.domain.errors import KitaruBackendError
@@ -23,12 +23,12 @@ def corrupt(exec_id: str, version: int, position: object, what: str) -> KitaruBa
     )
 
 
-def recorded(row: Iterable[object], number: int, exec_id: str, version: int, previous: bytes, erased: int) -> Recorded:
+def recorded(row: Sequence[object], number: int, exec_id: str, version: int, previous: bytes, erased: int) -> Recorded:
     """The event of a row that has to be number `version` of its stream, after the digest `previous`.
 
     `erased`: payloads up to this version may be missing. Raises KitaruBackendError(code="store-corrupt").
     """
-    position, found, name, v, event_id, digest, body, payload = cast("StoredRow", tuple(row))
+    position, found, name, v, event_id, digest, body, payload = cast("StoredRow", row)
     if found != version:
         raise corrupt(exec_id, version, position, "it is missing")
     try:
@@ -39,7 +39,7 @@ def recorded(row: Iterable[object], number: int, exec_id: str, version: int, pre
         raise corrupt(exec_id, version, position, "its digest does not fit")
     event = decode(name, v, body)
     if payload is not None:
-        if type(payload) is not bytes or not attach_payload(event, payload):
+        if type(payload) is not bytes or not attach_payload(event, type(event).payloads, payload):
             raise corrupt(exec_id, version, position, "its payload's digest does not fit")
     elif not (type(erased) is int and version <= erased) and has_inline_payload(event):
         raise corrupt(exec_id, version, position, "its payload is missing")
@@ -47,12 +47,11 @@ def recorded(row: Iterable[object], number: int, exec_id: str, version: int, pre
 
 
 def unfold(
-    rows: Iterable[Iterable[object]], number: int, exec_id: str, version: int, previous: bytes, erased: int
+    rows: Iterable[Sequence[object]], number: int, exec_id: str, version: int, previous: bytes, erased: int
 ) -> Generator[Recorded, None, tuple[int, bytes]]:
     """The events of consecutive rows after (version, previous); returns the version and digest after the last."""
     for row in rows:
         version += 1
-        columns = tuple(row)
-        yield recorded(columns, number, exec_id, version, previous, erased)
-        previous = cast("bytes", columns[5])
+        yield recorded(row, number, exec_id, version, previous, erased)
+        previous = cast("bytes", row[5])
     return version, previous

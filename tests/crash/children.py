@@ -66,7 +66,9 @@ class Child:
                     self._lines.append(json.loads(line))
         return self._lines
 
-    def await_line(self, holds: Callable[[dict[str, Any]], bool] = lambda _: True, seconds: float = PATIENCE) -> dict[str, Any]:
+    def await_line(
+        self, holds: Callable[[dict[str, Any]], bool] = lambda _: True, seconds: float = PATIENCE
+    ) -> dict[str, Any]:
         """The first line that `holds`; it may have ended meanwhile."""
         deadline = time.monotonic() + seconds
         while True:
@@ -129,11 +131,12 @@ class ForkServer:
         self._order({"do": "start", "children": orders})
         pids = self._answer()["pids"]
         return [
-            Child(self, pid, Path(order["output"]), Path(order["errors"]))
-            for pid, order in zip(pids, orders, strict=True)
+            Child(self, pid, Path(order["output"]), Path(order["errors"])) for pid, order in zip(pids, orders, strict=True)
         ]
 
-    def run(self, program: str, folder: Path, environment: Mapping[str, str] | None = None, **arguments: Any) -> list[dict[str, Any]]:
+    def run(
+        self, program: str, folder: Path, environment: Mapping[str, str] | None = None, **arguments: Any
+    ) -> list[dict[str, Any]]:
         """Run a program to its good end; what it said."""
         return self.start(program, folder, environment, **arguments).finish()
 

@@ -46,7 +46,10 @@ def read_streams(folder: Path, *, after: int = 0, thorough: bool = True) -> dict
 
     thorough: SQLite's own integrity check too. Raises AssertionError that says what does not hold.
     """
-    with closing(sqlite3.connect(f"{(folder / 'store' / 'kitaru.db').as_uri()}?mode=ro", uri=True)) as connection:
+    path = folder / "store" / "kitaru.db"
+    if not path.exists():  # killed before it was made
+        return {}
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         connection.execute("BEGIN")
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "executions" not in tables:  # killed while it was being made
@@ -69,8 +72,11 @@ def read_streams(folder: Path, *, after: int = 0, thorough: bool = True) -> dict
 
 
 def last_position(folder: Path) -> int:
-    """The newest position."""
-    with closing(sqlite3.connect(f"{(folder / 'store' / 'kitaru.db').as_uri()}?mode=ro", uri=True)) as connection:
+    """The newest position; 0 in a store that is not there yet."""
+    path = folder / "store" / "kitaru.db"
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone()[0]:
             return 0
         return connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0]

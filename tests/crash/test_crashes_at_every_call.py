@@ -1,4 +1,4 @@
-"""R3: the process ends before, and after, each single call of the store. R4: a commit that is made and reported as failed."""
+"""R3: the process ends before, and after, each call of the store. R4: a commit that is made and reported as failed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def check_recovered(forkserver: ForkServer, folder: Path, flow: str, expected: A
     stream = read_streams(folder)[exec_id]
     runs = runs_by_key(folder)
     calls = calls_of(stream)
-    assert {key: runs[key] for key in completed} == {key: before[key] for key in completed}, "a completed checkpoint ran again"
+    assert {key: runs[key] for key in completed} == {key: before[key] for key in completed}, (
+        "a completed checkpoint ran again"
+    )
     assert runs.keys() == calls.keys()
     for key, call in calls.items():
         assert runs[key] <= call.attempts, f"{call.invocation_id} ran unrecorded"
@@ -127,7 +129,9 @@ def test_a_commit_that_is_reported_as_failed_doubles_nothing(
 
 
 def check_nothing_doubled(forkserver: ForkServer, folder: Path, environment: dict[str, str], expected: Any) -> None:
-    """One execution, gone on with if it has to be, with the expected value, every body once, and the provider's own numbers all in the record."""
+    """One execution, gone on with if it has to be: the expected value, every body once, every request of the provider's in
+    the record.
+    """
     (exec_id,) = read_streams(folder)
     value = forkserver.run("running:recover", folder, environment, exec_id=exec_id)[-1]["value"]
     assert value == expected

@@ -54,7 +54,9 @@ def check(streams: dict[str, Stream], children: list[Child], before: int) -> int
     for line in said:
         found = streams.get(line["exec_id"])
         assert found is not None, f"the acknowledged start of {line['exec_id']} is lost"
-        assert found.version >= line["version"], f"{line['exec_id']}: version {line['version']} was acknowledged, {found.version} is there"
+        assert found.version >= line["version"], (
+            f"{line['exec_id']}: version {line['version']} was acknowledged, {found.version} is there"
+        )
     for stream in streams.values():
         assert stream.events[0].position > before
         check_batches(stream)

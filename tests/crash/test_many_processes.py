@@ -14,13 +14,32 @@ from tests.crash.inspection import read_streams
 
 WRITERS = 8
 APPENDS = 250
+ROUNDS = 3
+UNNOTICED_SECONDS = 0.1
 READERS = 4
 READING_SECONDS = 20.0
 
 
 def test_of_eight_writers_none_is_starved(
-    forkserver: ForkServer, folder: Path, record_property: Callable[[str, object], None]
+    forkserver: ForkServer, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
+    """The mark is a fifth of the plain program's slowest. A timing is no reason for a red suite, so this asks for half of
+    it in one of three rounds; the ratio is printed.
+    """
+    for number in range(ROUNDS):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        slowest, plain_slowest = race(forkserver, folder)
+        ratio = slowest / plain_slowest
+        print(f"slowest append: {slowest:.3f} s; of the plain program: {plain_slowest:.3f} s; ratio {ratio:.3f}")
+        record_property("slowest append, of the plain program's", f"{ratio:.3f}")
+        if ratio <= 0.5 or slowest < UNNOTICED_SECONDS:
+            return
+    pytest.fail("no round in which the slowest append took at most half of the plain program's")
+
+
+def race(forkserver: ForkServer, folder: Path) -> tuple[float, float]:
+    """Ours, then theirs: every append is there, none failed. The slowest append of each, in seconds."""
     with closing(sqlite3.connect(folder / "plain.db")) as plain:
         assert plain.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
         plain.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, process INTEGER, number INTEGER, body BLOB)")
@@ -30,12 +49,7 @@ def test_of_eight_writers_none_is_starved(
     streams = read_streams(folder)
     for said in ours:
         assert streams[said[-1]["exec_id"]].version == said[-1]["version"] == APPENDS + 2
-    slowest = max(said[-1]["slowest"] for said in ours)
-    plain_slowest = max(said[-1]["slowest"] for said in theirs)
-    record_property("slowest append, of the plain program's", f"{slowest / plain_slowest:.3f}")
-    print(f"slowest append: {slowest:.3f} s; of the plain program: {plain_slowest:.3f} s; ratio {slowest / plain_slowest:.3f}")
-    # The mark is a fifth. A timing is no reason for a red suite: this only sees that nobody starves.
-    assert slowest < max(plain_slowest, 1.0)
+    return max(said[-1]["slowest"] for said in ours), max(said[-1]["slowest"] for said in theirs)
 
 
 @pytest.mark.timeout(240)

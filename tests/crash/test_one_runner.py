@@ -34,9 +34,7 @@ def test_of_eight_processes_that_recover_an_execution_one_runs_it(
         (folder / "go").touch()
         exec_ids = [line["exec_id"] for line in dying.said()]
         before = runs_by_key(folder)
-        recovering = forkserver.start_all(
-            "running:recover_each", folder, [{"exec_ids": exec_ids}] * PROCESSES, environment
-        )
+        recovering = forkserver.start_all("running:recover_each", folder, [{"exec_ids": exec_ids}] * PROCESSES, environment)
         said = [line for child in recovering for line in child.finish()]
         check_one_ran_each(said, exec_ids, folder, before)
 

@@ -41,9 +41,7 @@ def test_processes_that_make_one_store_at_once_all_run_on_it(rounds: int, forkse
 def test_a_store_that_is_opened_again_and_again_leaks_no_descriptor_and_no_thread(
     forkserver: ForkServer, folder: Path
 ) -> None:
-    early, late = forkserver.run(
-        "opening:open_and_close", folder, {"CRASH_LEDGER": str(folder / "ledger")}, cycles=CYCLES
-    )
+    early, late = forkserver.run("opening:open_and_close", folder, {"CRASH_LEDGER": str(folder / "ledger")}, cycles=CYCLES)
     assert late["descriptors"] <= early["descriptors"] + 2
     assert late["threads"] <= early["threads"] + 2
     assert len(list((folder / "store" / "runners").iterdir())) == 0
@@ -100,7 +98,9 @@ def a_folder(store: Path) -> None:
 
 def no_tables(store: Path) -> None:
     with closing(sqlite3.connect(store / "kitaru.db")) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall():
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall():
             connection.execute(f"DROP TABLE {name}")
         connection.commit()
 
@@ -138,7 +138,9 @@ def test_a_store_that_cannot_be_opened_is_a_typed_error_in_every_use(
         if line.get("result") is None:
             assert line["code"] in BROKEN[damage] | {"not-found"}, line
     refused = {line["tried"] for line in tried if line.get("code") in BROKEN[damage]}
-    assert refused >= ({"run", "open"} if damage is a_file_in_its_place else {"run", "open", "recover", "list", "get"}), tried
+    assert refused >= ({"run", "open"} if damage is a_file_in_its_place else {"run", "open", "recover", "list", "get"}), (
+        tried
+    )
     assert [line["code"] for line in commands if line["command"][0] == "run"] == [5]
     check_commands(commands)
     if damage in (too_new, random_bytes, a_text, another_database, a_folder, a_file_in_its_place):
@@ -167,7 +169,9 @@ def make_store(forkserver: ForkServer, folder: Path) -> None:
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
 
 
-def try_everything(forkserver: ForkServer, folder: Path, powerless: bool = False) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def try_everything(
+    forkserver: ForkServer, folder: Path, powerless: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What the library's calls came to, and the commands."""
     child = forkserver.start(
         "opening:try_everything", folder, {"CRASH_LEDGER": str(folder / "ledger")}, commands=COMMANDS, powerless=powerless

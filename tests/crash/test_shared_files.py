@@ -35,7 +35,11 @@ def lost_commits(touch: str, forkserver: ForkServer, folder: Path) -> list[str]:
     )
     said = [*staying.finish(), *coming.finish()]
     streams = read_streams(folder)
-    return [line["exec_id"] for line in said if line["exec_id"] not in streams or streams[line["exec_id"]].version < line["version"]]
+    return [
+        line["exec_id"]
+        for line in said
+        if line["exec_id"] not in streams or streams[line["exec_id"]].version < line["version"]
+    ]
 
 
 @tiers("seconds", 4, 120)

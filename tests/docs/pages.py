@@ -1,10 +1,11 @@
 """A page of the documentation as a session in a shell: what it holds, how it is run, and what it has to print.
 
-In a ```python block a first line `# name.py` puts the block into that file; without one the block is run as it stands. In a
-```console block each line after `$ ` is a command and what follows is its output, whole, the lines of stdout and of stderr in
-any interleaving: `...` on a line of its own stands for any lines, `…` for the rest of one. The exit code has to be 0, or the one that a following
-`$ echo $?` shows. Ids, times, durations and digests may differ; an id that a command names is the one printed before. The
-reader's folder is shown as /home/ada/research. `<!-- not run: why -->` before a block leaves it out.
+In a ```python block a first line `# name.py` puts the block into that file; without one the block is run as it stands.
+In a ```console block each line after `$ ` is a command and what follows is its output, whole, the lines of stdout and of
+stderr in any interleaving: `...` on a line of its own stands for any lines, `…` for any part of one. The exit code has to
+be 0, or the one that a following `$ echo $?` shows. Ids, times, durations and digests may differ; an id that a command
+names is the one printed before. The reader's folder is shown as /home/ada/research. `<!-- not run: why -->` before a
+block leaves it out.
 
 `python -m tests.docs.pages --write PAGE…` fills in the output of commands that have none yet.
 """
@@ -38,7 +39,8 @@ _ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _PART_OF_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]+")
 _VOLATILE = re.compile(
     r"(?P<id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|(?P<any>…)|(?P<gap> {2,})"
-    r"|(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z)|(?P<digest>\b[0-9a-f]{32}\b)|(?P<took>\b(?:\d+m )?[\d.]+(?:e-\d+)? ?m?s\b)"
+    r"|(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z)|(?P<digest>\b[0-9a-f]{32}\b)"
+    r"|(?P<took>\b(?:\d+m )?[\d.]+(?:e-\d+)? ?m?s\b)"
 )
 _PATTERNS = {
     "id": "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
@@ -145,8 +147,17 @@ def new_session(root: Path) -> Session:
     return Session(place, place, environment)
 
 
-def run_page(page: Path, root: Path, *, merged: bool = False) -> Iterator[tuple[Block, Command | None, str, str | None]]:
-    """Run a page; for each block and command what it printed, and what is wrong with that."""
+class Result(NamedTuple):
+    """What came of a Python block (no command) or a command: what it printed, and what is wrong with that."""
+
+    block: Block
+    command: Command | None
+    printed: str
+    wrong: str | None
+
+
+def run_page(page: Path, root: Path, *, merged: bool = False) -> Iterator[Result]:
+    """Run a page, block by block."""
     session = new_session(root)
     session.is_merged = merged
     for number, block in enumerate(each for each in blocks(page.read_text(encoding="utf-8")) if each.is_run):
@@ -157,12 +168,14 @@ def run_page(page: Path, root: Path, *, merged: bool = False) -> Iterator[tuple[
             path.write_text(block.text)
             if named is None and block.kind == "python":
                 printed = _run(session, f"python {path.name}")
-                yield block, None, "".join(printed), None if session.code == 0 else f"the block ended with {session.code}"
+                wrong = None if session.code == 0 else f"the block ended with {session.code}"
+                yield Result(block, None, "".join(printed), wrong)
         elif block.kind == "console":
-            yield from ((block, command, *rest) for command, *rest in _run_block(session, commands(block)))
+            yield from _run_block(session, block)
 
 
-def _run_block(session: Session, found: list[Command]) -> Iterator[tuple[Command, str, str | None]]:
+def _run_block(session: Session, block: Block) -> Iterator[Result]:
+    found = commands(block)
     for number, command in enumerate(found):
         following = found[number + 1].line if number + 1 < len(found) else ""
         line = _PART_OF_ID.sub(lambda part: _real_id(session, part[0]), command.line)
@@ -170,7 +183,7 @@ def _run_block(session: Session, found: list[Command]) -> Iterator[tuple[Command
         wrong = None if is_printed(session.ids, command.expected, printed) else "it printed something else"
         if session.code != 0 and command.line != "echo $?" and following != "echo $?" and "Killed" not in command.expected:
             wrong = f"it ended with {session.code}, and the page does not say so"
-        yield command, "".join(printed), wrong
+        yield Result(block, command, "".join(printed), wrong)
 
 
 def _run(session: Session, line: str) -> Printed:
@@ -200,7 +213,9 @@ def _run(session: Session, line: str) -> Printed:
     err = done.stderr or ""
     if session.code != _KILLED:
         return Printed(done.stdout, err)
-    return Printed(f"{_SHELLS_WORD.sub('', done.stdout)}Killed\n", _SHELLS_WORD.sub("", err))  # as an interactive shell says it; others do not
+    return Printed(
+        f"{_SHELLS_WORD.sub('', done.stdout)}Killed\n", _SHELLS_WORD.sub("", err)
+    )  # as an interactive shell says it; others do not
 
 
 def _shown(session: Session, printed: str) -> str:

@@ -27,9 +27,9 @@ def error_codes() -> set[str]:
     found = {cls.code for cls in error_classes().values()} | {code for code, _ in failures._MEANINGS.values()}
     for tree in _trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.keyword) and node.arg == "code":
-                found |= _texts(node.value)
-            elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "code" for t in node.targets):
+            if (isinstance(node, ast.keyword) and node.arg == "code") or (
+                isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "code" for to in node.targets)
+            ):
                 found |= _texts(node.value)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fail":
                 found |= {text for arg in node.args[1:2] for text in _texts(arg)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, ROOT, blocks, name_of, pages, run_page
+from tests.docs.pages import DOCS, ROOT, Result, blocks, name_of, pages, run_page
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _TEST = re.compile(r"`(tests/[\w/]+\.py)`")
@@ -27,9 +30,32 @@ def slugs(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if any(b.is_run for b in blocks(text_of(page)))], ids=name_of)
-def test_a_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
-    for block, command, printed, wrong in run_page(page, tmp_path):
+RUN = [page for page in pages() if any(block.is_run for block in blocks(text_of(page)))]
+
+
+@pytest.fixture(scope="session")
+def result_of(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Path], list[Result]]]:
+    """What came of a page. Alone, this process runs two at once, in the order of the tests: most of a page is waiting."""
+    is_alone = "PYTEST_XDIST_WORKER" not in os.environ
+    wanted = [item.callspec.params["page"] for item in request.session.items if item.name.startswith("test_a_page_runs[")]
+    runs: dict[Path, Future[list[Result]]] = {}
+    with ThreadPoolExecutor(2) as pool:
+
+        def start(page: Path) -> Future[list[Result]]:
+            if page not in runs:
+                runs[page] = pool.submit(lambda: list(run_page(page, tmp_path_factory.mktemp("page"))))
+            return runs[page]
+
+        for page in wanted if is_alone else ():
+            start(page)
+        yield lambda page: start(page).result()
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_a_page_runs(page: Path, result_of: Callable[[Path], list[Result]]) -> None:
+    for block, command, printed, wrong in result_of(page):
         what = block.text if command is None else f"$ {command.line}"
         assert wrong is None, f"{name_of(page)}:{block.line}: {wrong}\n{what}\n--- it printed\n{printed}"
 

@@ -36,7 +36,7 @@ import pytest
 
 import kitaru
 from kitaru import FailureOrigin, checkpoint, flow
-from kitaru.domain.events import ExecutionCompleted, ExecutionFailed, InputsDiffered
+from kitaru.domain.events import CheckpointCompleted, ExecutionCompleted, ExecutionFailed, InputsDiffered
 from kitaru.store.log import EventLog
 from tests.runtime.crashing import PATIENCE, copy_of, recovered, run_on
 from tests.runtime.records import events_of, of_type, types_of
@@ -321,6 +321,12 @@ def test_a_removed_call_that_was_only_begun_is_no_divergence(log: EventLog) -> N
     exec_id = unended(log)
     left = copy_of(log, events_of(log, exec_id)[:-1])  # c was begun
     assert recovered(log, flow(lambda: [a(1), b(2)]), left) == ["a(1)", "b(2)"]
+
+
+def test_what_was_recorded_behind_a_call_that_runs_anew_is_optional(log: EventLog) -> None:
+    exec_id = unended(log)
+    b_never_ended = [e for e in events_of(log, exec_id) if not (isinstance(e, CheckpointCompleted) and e.call == 2)]
+    assert recovered(log, flow(lambda: [a(1), b(2)]), copy_of(log, b_never_ended)) == ["a(1)", "b(2)"]
 
 
 def test_a_body_that_raises_before_its_recorded_calls_fails_with_its_own_exception(log: EventLog) -> None:

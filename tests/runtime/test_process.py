@@ -20,6 +20,8 @@ from tests.runtime.crashing import PATIENCE
 from tests.runtime.records import detail_of, types_of
 
 STEPS = """
+import threading
+
 @checkpoint
 def step(x):
     note(f"begin {x}")
@@ -33,6 +35,11 @@ def step(x):
 @flow
 def steps():
     return [step(1), step(2), step(3)]
+
+def run_in_thread(what):
+    thread = threading.Thread(target=what, daemon=True)
+    thread.start()
+    thread.join()
 """
 
 
@@ -151,6 +158,8 @@ WAYS = {
     "in wait": "steps.run().wait()",
     "after the script's end": "steps.run()",
     "in the script's own work": "steps.run(); time.sleep(60)",
+    "in another thread's wait": "run_in_thread(lambda: steps.run().wait())",
+    "after a start by another thread": "run_in_thread(steps.run)",
     "under asyncio.run": "import asyncio\n\nasync def main():\n    await steps.run()\n\nasyncio.run(main())",
     "under asyncio.run's end": "import asyncio\n\nasync def main():\n    steps.run()\n\nasyncio.run(main())",
 }

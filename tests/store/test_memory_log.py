@@ -18,9 +18,9 @@ from kitaru.domain.events import (
     WaitOpened,
 )
 from kitaru.domain.payload import Payload
-from kitaru.domain.state import ABSENT, ExecutionState, evolve
+from kitaru.domain.state import ABSENT, evolve
 from kitaru.store.chain import GENESIS, link
-from kitaru.store.heads import _KEEPS_HEAD, columns, fold_head, parse
+from kitaru.store.heads import _KEEPS_HEAD, columns, fold_head, known, parse
 from kitaru.store.registry import CODECS, body_of, codec_of, decode
 from kitaru.testing import call, completed, memory_log, start, started
 
@@ -39,16 +39,12 @@ _STORY: Sequence[EventBase] = (
 )
 
 
-def _known(state: ExecutionState) -> ExecutionState:
-    return ExecutionState(*state[:7])
-
-
 def test_the_fold_of_a_head_is_evolve_without_the_calls() -> None:
     whole = folded = ABSENT
     for version, event in enumerate(_STORY, 1):
         whole = evolve(whole, cast("Event", event))
         folded = fold_head(folded, version, event)
-        assert _known(folded._replace(version=version)) == _known(whole)
+        assert known(folded._replace(version=version)) == known(whole)
 
 
 def test_every_event_that_a_head_ignores_changes_only_calls() -> None:
@@ -62,7 +58,7 @@ def test_a_head_row_comes_back_as_it_was() -> None:
     for version, event in enumerate(_STORY, 1):
         state = fold_head(state, version, event)._replace(version=version)
         found = parse("an id", 3, 0, columns("an id", b"d" * 32, state))
-        assert found.head == (3, "an id", b"d" * 32, _known(state))
+        assert found.head == (3, "an id", b"d" * 32, known(state))
 
 
 def test_every_single_flipped_bit_of_a_head_row_is_seen() -> None:

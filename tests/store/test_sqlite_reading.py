@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruNotFoundError, KitaruUsageError
 from kitaru.domain.events import EventBase
 from kitaru.store.read import open_store
 from kitaru.store.sqlite.connection import database_path
@@ -90,6 +90,25 @@ def test_a_read_in_the_middle_of_which_events_are_appended_gives_those_that_were
     next(reading)
     append(log, head, *call(2))
     assert [r.version for r in reading] == [2, 3, 4]
+
+
+def test_a_read_in_the_middle_of_which_the_execution_is_deleted_says_so(log: SQLiteLog) -> None:
+    head = start(log)
+    head = append(log, head, *(event for number in range(1, 200) for event in call(number)), completed())
+    reading = log.read(head.exec_id)
+    next(reading)
+    log.delete(head.exec_id)
+    with pytest.raises(KitaruNotFoundError):
+        list(reading)
+
+
+def test_a_read_in_the_middle_of_which_the_payloads_are_erased_goes_on(log: SQLiteLog) -> None:
+    head = start(log)
+    head = append(log, head, *(event for number in range(1, 200) for event in call(number)), completed())
+    reading = log.read(head.exec_id)
+    next(reading)
+    log.erase(head.exec_id, "me", 9)
+    assert [r.version for r in reading][-1] == head.version
 
 
 def test_a_read_that_is_given_up_keeps_no_connection(log: SQLiteLog) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kitaru.domain.commands import ChangeTags, ChangeTags
+from kitaru.domain.commands import ChangeTags
 from kitaru.domain.errors import FailureOrigin, KitaruBackendError, KitaruUsageError
 from kitaru.domain.events import ExecutionFailed, WaitOpened
 from kitaru.domain.payload import Payload

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.sqlite import schema
-from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, primary_code, typed
 
 FILE_NAME = "kitaru.db"
 LOCK_NAME = "write.lock"
@@ -183,7 +183,7 @@ def is_store(connection: sqlite3.Connection, folder: str) -> bool:
                 code="store-too-new",
             )
         # A flipped bit in a table's own text can make another column of it, and no digest would tell.
-        if not schema.CREATED <= {row[0] for row in connection.execute(schema.LIST_SCHEMA)}:
+        if not {row[0] for row in connection.execute(schema.LIST_SCHEMA)} >= schema.CREATED:
             raise KitaruBackendError(
                 f"the tables of the store {folder} are not what they were; restore a backup", code="store-corrupt"
             )

@@ -49,6 +49,11 @@ def typed(error: sqlite3.Error | UnicodeDecodeError, location: str) -> KitaruBac
     return KitaruBackendError(f"the store {location} {advice} ({error})", code=code)
 
 
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its details; SQLITE_OK for an error of Python's own wrapper."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _FIRST_BYTE
+
+
 def is_known_not_committed(error: sqlite3.Error) -> bool:
     """Whether a COMMIT that failed like this has left nothing that a later recovery could find.
 
@@ -60,8 +65,7 @@ def is_known_not_committed(error: sqlite3.Error) -> bool:
 
 def is_of_the_disk(error: sqlite3.Error) -> bool:
     """Whether the connection that got this error is not to be used again."""
-    primary = getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE
-    return primary in (
+    return primary_code(error) in (
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_CORRUPT,
@@ -72,8 +76,8 @@ def is_of_the_disk(error: sqlite3.Error) -> bool:
 
 def is_of_one_member(error: sqlite3.Error) -> bool:
     """Whether what one member of a group wrote is to blame: a constraint, a statement, a value."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is None or code & _FIRST_BYTE in (
+    return primary_code(error) in (
+        sqlite3.SQLITE_OK,
         sqlite3.SQLITE_ERROR,
         sqlite3.SQLITE_CONSTRAINT,
         sqlite3.SQLITE_MISMATCH,

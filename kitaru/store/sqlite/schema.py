@@ -93,7 +93,7 @@ GET_DIGEST = "SELECT digest FROM events WHERE number = ? AND version = ?"
 READ_TAIL = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
     s.erased, (SELECT position FROM events i WHERE i.number = e.number AND i.version = e.version)
     FROM events e LEFT JOIN streams s ON s.number = e.number
-    WHERE e.position > ? AND e.type <> 'Tombstone' ORDER BY e.position LIMIT ?"""
+    WHERE e.position > ? AND e.type IS NOT 'Tombstone' ORDER BY e.position LIMIT ?"""
 WALK = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
     s.erased, s.version FROM events e LEFT JOIN streams s ON s.number = e.number
     WHERE e.position > ? ORDER BY e.position LIMIT ?"""

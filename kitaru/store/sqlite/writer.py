@@ -1,7 +1,7 @@
 """Group commit: threads that append while another commits join its next transaction. No writer thread, no hand-off alone.
 
 The first to come leads. Who comes meanwhile sleeps on a lock of its own and is woken once: with its result, or to lead the
-next group. A group is frozen before BEGIN, holds one member a stream, and is committed at its highest durability level.
+next group. A group is frozen before BEGIN and holds one member a stream, all of one durability level (docs/decisions/0008).
 
 Each member checks before it writes, so one that is refused has written nothing and fails alone, without a savepoint. Any
 other error takes the transaction back for all of them.
@@ -108,7 +108,7 @@ class GroupCommit:
                 member.wake.acquire()  # pyright: ignore[reportOptionalMemberAccess]
                 if member.is_leader:
                     with self._gate:
-                        group = self._take_group()
+                        group = self._take_group(member.is_outcome)
                     self._run(group, max(0.0, member.deadline - time.monotonic()))
         except BaseException:
             self._leave(member, group or ())
@@ -120,15 +120,15 @@ class GroupCommit:
                 self._leave(member, group)
                 raise
 
-    def _take_group(self) -> list[Member]:
-        """Freeze the next group: in the order of their coming, one member a stream; who closes comes alone."""
+    def _take_group(self, is_outcome: bool) -> list[Member]:
+        """Freeze the next group: in the order of their coming, one member a stream, of one level; who closes comes alone."""
         group: list[Member] = []
         streams: set[str] = set()
         later: list[Member] = []
         while self._queue and len(group) < GROUP_LIMIT:
             member = self._queue.popleft()
             is_closing = isinstance(member, _Closing)
-            if member.stream in streams or (is_closing and group):
+            if member.stream in streams or (is_closing and group) or (member.is_outcome is not is_outcome):
                 later.append(member)
                 if is_closing:
                     break
@@ -144,17 +144,24 @@ class GroupCommit:
         """Wake the next leader first, then those who have their result."""
         with self._gate:
             if self._leader is leader:
-                if self._queue:
-                    self._queue[0].is_leader = True
-                    self._leader = self._queue[0]
-                else:
-                    self._leader = None
+                self._leader = self._next_leader(leader.is_outcome)
+                if self._leader is not None:
+                    self._leader.is_leader = True
             following = self._leader
         if following is not None:
             _wake(following)
         for member in group:
             if member is not leader:
                 _wake(member)
+
+    def _next_leader(self, after_outcomes: bool) -> Member | None:
+        """The levels take turns, so that what needs no sync does not wait for the others', and neither starves the other."""
+        for member in self._queue:
+            if isinstance(member, _Closing):
+                break
+            if member.is_outcome is not after_outcomes:
+                return member
+        return self._queue[0] if self._queue else None
 
     def _leave(self, member: Member, group: Sequence[Member]) -> None:
         """After an interrupt: nobody may wait for this member, nor for the group that it led."""

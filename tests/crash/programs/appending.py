@@ -119,6 +119,15 @@ def random_batches(threads: int, seed: int, batches: int | None = None) -> int:
     return 1 if failures else 0
 
 
+def append_a_few() -> int:
+    """An execution with three calls."""
+    writer = Writer(open_log(resolve_store()))
+    for _ in range(3):
+        writer.complete(writer.start_attempt(), facts=1)
+    say(exec_id=writer.exec_id, version=writer.version)
+    return 0
+
+
 def timed_appends(appends: int, barrier: Barrier) -> int:
     """Single appends of outcomes one after the other; each one's duration."""
     log = open_log(resolve_store())

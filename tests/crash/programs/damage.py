@@ -142,7 +142,11 @@ def verify(folder: Path, rows: dict[str, Any], may_be_shorter: bool, wrong: Wron
     text = "\n".join(" ".join(problem) for problem in report.problems)
     for event in set(rows["events"]) - set(found["events"]):
         exec_id, version = names[event[0]], event[1]
-        if not (f"event {version} of execution {exec_id}" in text or f"{exec_id} version {version}" in text or is_after_named(text, exec_id, version)):
+        if not (
+            f"event {version} of execution {exec_id}" in text
+            or f"{exec_id} version {version}" in text
+            or is_after_named(text, exec_id, version)
+        ):
             wrong.append(f"verify does not name event {version} of {exec_id}: {text}")
 
 
@@ -162,10 +166,10 @@ def raw_rows(folder: Path) -> dict[str, Any]:
 
 def go_on(folder: Path, lost: dict[str, Any], wrong: Wrong, noticed: list[str]) -> None:
     """The lost execution ends with its value, or an error says why not."""
+    import flows
+
     from kitaru.runtime import recovery
     from kitaru.runtime.handle import FlowHandle
-
-    import flows
 
     def recover() -> Any:
         log = compose.open_log(StoreChoice(str(folder.absolute()), ""))
@@ -181,7 +185,7 @@ def go_on(folder: Path, lost: dict[str, Any], wrong: Wrong, noticed: list[str]) 
 
 
 def make_store(lost_file: str, in_wal: bool) -> int:
-    """Some executions that ended, and one that its process left in the middle. in_wal: the later ones are only in the WAL."""
+    """Some executions that ended, and one that its process left in the middle. in_wal: the later ones are in the WAL."""
     import flows
 
     for name, inputs in (("branches", {"place": 3}), ("facts", {"length": 4})):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import platform
 import resource
 import shutil
+import struct
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -185,6 +189,45 @@ def with_errors(kinds: int, at: int, sticky: bool, batches: int) -> int:
     return 0
 
 
+def with_dead_disk(kinds: int, batches: int) -> int:
+    """From some append on the kernel answers every write, or sync, of this process with EIO: that needs no compiler."""
+    account = Account(open_log(resolve_store()))
+    writer = Writer(account)  # type: ignore[arg-type]
+    for _ in range(batches):
+        append_batch(writer, 3_000)
+    refusal = refuse_calls(kinds)
+    if refusal is not None:
+        say(not_possible=refusal)
+        return 0
+    for _ in range(3):
+        append_batch(writer, 3_000)
+    readable = [recorded.version for recorded in account.log.read(writer.exec_id)]
+    account.tell(exec_id=writer.exec_id, readable=len(readable))
+    return 0
+
+
+def refuse_calls(kinds: int) -> str | None:
+    """A seccomp filter: pwrite64 (kind 1) and fsync, fdatasync (kind 2) fail with EIO. Why not, where it cannot be."""
+    machines = {"x86_64": (0xC000003E, 18, (74, 75)), "aarch64": (0xC00000B7, 68, (82, 83))}
+    if sys.platform != "linux" or platform.machine() not in machines:
+        return f"no seccomp filter for {sys.platform} on {platform.machine()}"
+    machine, pwrite, syncs = machines[platform.machine()]
+    numbers = [*((pwrite,) if kinds & 1 else ()), *(syncs if kinds & 2 else ())]
+    allow, fail = 0x7FFF0000, 0x00050000 | errno.EIO
+    load, equal, ret = 0x20, 0x15, 0x06
+    steps = [(load, 0, 0, 4), (equal, 1, 0, machine), (ret, 0, 0, allow), (load, 0, 0, 0)]
+    for number in numbers:
+        steps += [(equal, 0, 1, number), (ret, 0, 0, fail)]
+    steps.append((ret, 0, 0, allow))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privileges, set_seccomp, by_filter = 38, 22, 2
+    if libc.prctl(no_new_privileges, 1, 0, 0, 0) or libc.prctl(set_seccomp, by_filter, program, 0, 0):
+        return f"prctl: {os.strerror(ctypes.get_errno())}"
+    return None
+
+
 def count_syncs(batches: int) -> int:
     """For each append: how many syncs before it returned, and how many writes of its were not synced then."""
     shim = ctypes.CDLL(None)
@@ -226,5 +269,3 @@ def forgetting(threads: int, seed: int, durable: str) -> int:
     """Append on a disk that keeps, in `durable`, only what was synced."""
     ctypes.CDLL(None).crash_remember(durable.encode())
     return random_batches(threads, seed)
-
-

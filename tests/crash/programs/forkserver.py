@@ -79,11 +79,13 @@ def start(order: dict[str, object], barrier: object) -> int:
 
 
 def run(order: dict[str, object], barrier: object) -> int:
-    for number, (path, flags) in enumerate((
-        ("/dev/null", os.O_RDONLY),
-        (order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
-        (order["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
-    )):
+    for number, (path, flags) in enumerate(
+        (
+            ("/dev/null", os.O_RDONLY),
+            (order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+            (order["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+        )
+    ):
         fd = os.open(path, flags, 0o600)
         os.dup2(fd, number)
         os.close(fd)
