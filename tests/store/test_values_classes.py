@@ -186,12 +186,14 @@ def parts(value: Any) -> Any:
         contents.append({name: item for name, item in held.items() if name not in ("__orig_class__", "made")})
     names = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
     given, *rest = (getattr(value, name, None) for name in names)
-    contents.extend([sorted(given) if given else given, *rest])
+    contents.extend([sorted(given) if given else given, *(parts(each) for each in rest)])
     if isinstance(value, BaseException):
         contents.append(value.args)
     contents.extend(base(value) for base in (str, int, float, bytes) if isinstance(value, base))
     if isinstance(value, (list, tuple, deque)):
         contents.extend(parts(item) for item in kind.__iter__(value))
+    if isinstance(value, (set, frozenset)):
+        contents.append(sorted(repr(parts(item)) for item in value))  # equal sets may differ in order
     if isinstance(value, dict):
         contents.extend((parts(key), parts(item)) for key, item in value.items())
     return (kind, contents)
