@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kitaru.domain.errors import KitaruError as KitaruError
     from kitaru.domain.errors import KitaruExecutionError as KitaruExecutionError
     from kitaru.domain.errors import KitaruFeatureNotAvailableError as KitaruFeatureNotAvailableError
+    from kitaru.domain.errors import KitaruFencedError as KitaruFencedError
     from kitaru.domain.errors import KitaruLogRetrievalError as KitaruLogRetrievalError
     from kitaru.domain.errors import KitaruNotFoundError as KitaruNotFoundError
     from kitaru.domain.errors import KitaruRuntimeError as KitaruRuntimeError
@@ -55,6 +56,7 @@ _HOMES = {
         "KitaruError",
         "KitaruExecutionError",
         "KitaruFeatureNotAvailableError",
+        "KitaruFencedError",
         "KitaruLogRetrievalError",
         "KitaruNotFoundError",
         "KitaruRuntimeError",
@@ -94,6 +96,7 @@ __all__ = [
     "KitaruError",
     "KitaruExecutionError",
     "KitaruFeatureNotAvailableError",
+    "KitaruFencedError",
     "KitaruLogRetrievalError",
     "KitaruNotFoundError",
     "KitaruRuntimeError",

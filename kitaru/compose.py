@@ -35,15 +35,19 @@ def projectors() -> tuple[ProjectorFactory, ...]:
     return (Executions, PendingWaits, Artifacts, ReuseIndex)
 
 
-def open_log(choice: StoreChoice) -> EventLog:
-    """The event log of a store, made when absent; one for each folder and process. Raises KitaruBackendError."""
+def open_log(choice: StoreChoice, *, rebuilds: bool = True) -> EventLog:
+    """The event log of a store, made when absent; one for each folder and process. Raises KitaruBackendError.
+
+    `rebuilds`: read models that are not current are folded anew; otherwise the caller does so.
+    """
     key = (os.getpid(), os.path.realpath(choice.location))
     with _opening:
         log = _logs.get(key)
         if log is None:
             from kitaru.store.sqlite.log import SQLiteLog
 
-            log = _logs[key] = SQLiteLog(choice.location, projectors(), durability=resolve_durability())
+            log = SQLiteLog(choice.location, projectors(), durability=resolve_durability(), rebuilds=rebuilds)
+            _logs[key] = log
         return log
 
 
@@ -52,6 +56,14 @@ def close_logs() -> None:
     with _opening:
         while _logs:
             _logs.popitem()[1].close()
+
+
+def close_log(choice: StoreChoice) -> None:
+    """Close the log of this store in this process, if it is open."""
+    with _opening:
+        log = _logs.pop((os.getpid(), os.path.realpath(choice.location)), None)
+        if log is not None:
+            log.close()
 
 
 def store_exists(choice: StoreChoice) -> bool:
@@ -108,7 +120,7 @@ def rebuild_store(choice: StoreChoice, progress: Progress | None = None) -> int:
     from kitaru.store.sqlite.log import SQLiteLog
     from kitaru.store.sqlite.rebuild import rebuild
 
-    log = open_log(choice)
+    log = open_log(choice, rebuilds=False)
     assert isinstance(log, SQLiteLog)
     return rebuild(choice.location, log.writer, projectors(), progress=progress)
 

@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from kitaru.cli import output
 from kitaru.domain.errors import (
@@ -21,6 +22,9 @@ from kitaru.domain.errors import (
     KitaruStateError,
     KitaruUsageError,
 )
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
 
 _TOP = ("kitaru.cli.project", "kitaru.cli.running")
 _GROUPS = {"executions": "kitaru.cli.executions", "artifacts": "kitaru.cli.artifacts", "store": "kitaru.cli.store"}
@@ -57,9 +61,16 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
+class _Command(TyperCommand):
+    """A command whose usage line shows what has to be given as it is: `TARGET`, and not `{TARGET}`."""
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        return [piece.removeprefix("{").removesuffix("}") for piece in super().collect_usage_pieces(ctx)]
+
+
 def _add(app: typer.Typer, commands: Mapping[str, Callable[..., object]]) -> None:
     for name, command in commands.items():
-        app.command(name, context_settings=_OPTIONS)(command)
+        app.command(name, cls=_Command, context_settings=_OPTIONS)(command)
 
 
 def _root(version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False) -> None:
@@ -99,6 +110,9 @@ def _failed(error: Exception) -> int:
         output.fail(type(error).__name__, error.code, error.message)
         return code_of(error)
     shown = getattr(error, "format_message", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and callable(shown):  # a group's name alone
+        print(shown())
+        return 0
     if callable(shown):  # what the parser says of a command line
         output.fail("KitaruUsageError", "usage", str(shown()))
         return _USAGE

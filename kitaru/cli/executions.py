@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kitaru.cli import follow, output, render
-from kitaru.cli.options import ExecutionId, Flow, Format, ListFormat, Project, Stack, Status, Store, client_for
+from kitaru.cli.options import ExecutionId, Flow, Format, ListFormat, Project, Stack, Status, Store, absence, client_for
 from kitaru.cli.output import ListOutput, Output
 from kitaru.domain.errors import KitaruUsageError
 
@@ -63,7 +63,8 @@ def list_(
     paged = page is not None or size is not None
     if limit < 0:
         raise KitaruUsageError(f"--limit has to be a number from 0, not {limit}")
-    found = client_for(store, project).executions.list(
+    client = client_for(store, project)
+    found = client.executions.list(
         flow, status=status or None, stack=stack, tags=tag or None, since=since, until=until, where=conditions(where or []),
         limit=None if paged or limit == 0 else limit, page=page, size=size,
     )  # fmt: skip
@@ -71,9 +72,9 @@ def list_(
         if found:
             render.execution_table(found)
         else:
-            output.tell(
-                "no executions match" if any((flow, status, stack, tag, since, until, where)) else "no executions yet"
-            )
+            is_filtered = any((flow, status, stack, tag, since, until, where))
+            none = "no executions match" if is_filtered else "no executions yet"
+            output.tell(absence(client) or f"{none} in {client.store.location}")
         if not paged and len(found) == limit and sys.stdout.isatty():
             output.tell(f"the newest {limit}; --limit N shows more")
         return

@@ -23,6 +23,15 @@ Status = Annotated[
 Stack = Annotated[str | None, typer.Option("--stack", help="Only this stack: name or id.")]
 
 
+def absence(client: KitaruClient) -> str | None:
+    """What to say of a store that nothing was ever written to; None when it is there."""
+    from kitaru import compose
+
+    if compose.store_exists(client.store):
+        return None
+    return f"there is no store in {client.store.location} yet ({client.store.why}); the first run makes it"
+
+
 def client_for(store: str | None, project: str | None = None) -> KitaruClient:
     """The client of a command."""
     from kitaru.client.client import KitaruClient

@@ -56,11 +56,12 @@ _current = _Current()
 def prepare(argv: Sequence[str]) -> None:
     """Know how errors are to be said before anything is parsed; make stdout and stderr take any text."""
     words = list(argv)
+    typed = _positional(words)
     pairs = [*pairwise(words), *(word.split("=", 1) for word in words if "=" in word)]
     _current.is_json = any(option in ("-o", "--output") and value in ("json", "jsonl") for option, value in pairs) or any(
         word in ("-ojson", "-ojsonl") for word in words
     )
-    _current.command = ".".join(words[:2] if words[:1] in _GROUPED else words[:1]) or "kitaru"
+    _current.command = ".".join(typed[:2] if typed[:1] in _GROUPED else typed[:1]) or "kitaru"
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -68,6 +69,13 @@ def prepare(argv: Sequence[str]) -> None:
 
 
 _GROUPED = (["executions"], ["artifacts"], ["store"])
+_VALUED = ("-o", "--output", "--store", "--project")
+
+
+def _positional(words: Sequence[str]) -> list[str]:
+    """The words that are no options: the first ones name the command."""
+    befores = ("", *words)
+    return [word for before, word in zip(befores, words, strict=False) if before not in _VALUED and not word.startswith("-")]
 
 
 def clean(text: object, *, keep_lines: bool = False) -> str:
@@ -170,6 +178,11 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
         print(f"{name.ljust(width)}{_GAP}{first}".rstrip())
         for line in rest:
             print(f"{' ' * width}{_GAP}{line}".rstrip())
+
+
+def count(number: int, what: str) -> str:
+    """A number of things: `1 event`, `2 events`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def tell(message: str) -> None:

@@ -26,7 +26,7 @@ class Shell(StrEnum):
 
 
 def init(
-    path: Annotated[str, typer.Argument(metavar="[PATH]", help="The project's folder.")] = ".", form: Format = Output.TEXT
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The project's folder.")] = ".", form: Format = Output.TEXT
 ) -> None:
     """Make a store for a folder and everything below it."""
     base = Path(path).expanduser().absolute()
@@ -87,7 +87,7 @@ def trust(
 
 
 def completion(
-    shell: Annotated[Shell | None, typer.Argument(help="The shell; without it, the one in $SHELL.")] = None,
+    shell: Annotated[Shell | None, typer.Argument(metavar="SHELL", help="The shell; without it, the one in $SHELL.")] = None,
 ) -> None:
     """Print the completion script: put `source <(kitaru completion bash)` into your shell's start-up file."""
     from typer.completion import get_completion_script  # pyright: ignore[reportPrivateImportUsage]

@@ -64,6 +64,12 @@ def failure_line(failure: FailureInfo) -> str:
 
 
 def _bare(exception_type: str) -> str:
+    """As people know it: where a class of this package is defined is nobody's business."""
+    if exception_type.startswith("kitaru."):
+        from kitaru import __all__ as public
+
+        name = exception_type.rpartition(".")[2]
+        return f"kitaru.{name}" if name in public else name
     return exception_type.removeprefix("builtins.")
 
 

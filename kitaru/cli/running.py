@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from kitaru.cli import follow, output, render
-from kitaru.cli.options import Format, Project, Store, client_for
+from kitaru.cli.options import Format, Project, Store, absence, client_for
 from kitaru.cli.output import Output
 from kitaru.domain.errors import KitaruError, KitaruExecutionError, KitaruUsageError
 from kitaru.domain.status import ExecutionStatus
@@ -61,7 +61,7 @@ def run(
 
 def recover(
     execution: Annotated[
-        str | None, typer.Argument(metavar="[EXECUTION]", help="Only this one: its id, or the beginning of it.")
+        str | None, typer.Argument(metavar="EXECUTION", help="Only this one: its id, or the beginning of it.")
     ] = None,
     target: Annotated[str | None, typer.Option("--target", help="FILE.py:flow: where the code is now.")] = None,
     store: Store = None,
@@ -96,7 +96,7 @@ def recover(
     elif ended:
         render.execution_table(ended)
     elif not refused:
-        output.tell("nothing to recover")
+        output.tell(absence(client) or "nothing to recover")
     return _code(ended, refused)
 
 
@@ -150,7 +150,7 @@ def _progress(client: KitaruClient, exec_id: str) -> None:
     mine = next((execution for execution in found if execution.exec_id == exec_id), None)
     if mine is None or mine.status is not ExecutionStatus.RUNNING:
         return
-    text = f"{mine.checkpoint_count} checkpoints   {mine.status_reason or ''}"
+    text = f"{output.count(mine.checkpoint_count, 'checkpoint')}   {mine.status_reason or ''}"
     print(f"\r\x1b[K{output.clean(text)[:100]}", end="", file=sys.stderr, flush=True)
 
 

@@ -53,8 +53,9 @@ def verify(store: Store = None, form: Format = Output.TEXT) -> int:
         return 0 if report.is_whole else 1
     for found in report.problems:
         print(output.clean(f"{found.kind}   {found.where}   {found.message}"))
-    counted = f"{report.events} events of {report.executions} executions, {report.blobs} large values"
-    output.tell(f"whole: {counted}" if report.is_whole else f"{len(problems)} problems in {counted}")
+    events, executions = output.count(report.events, "event"), output.count(report.executions, "execution")
+    counted = f"{events} of {executions}, {output.count(report.blobs, 'large value')}"
+    output.tell(f"whole: {counted}" if report.is_whole else f"{output.count(len(problems), 'problem')} in {counted}")
     return 0 if report.is_whole else 1
 
 
@@ -68,7 +69,7 @@ def rebuild(store: Store = None, form: Format = Output.TEXT) -> None:
     if form is Output.JSON:
         output.print_item("store.rebuild", {"events": events, "seconds": round(seconds, 3)})
     else:
-        output.tell(f"rebuilt from {events} events in {seconds:.2f} s")
+        output.tell(f"rebuilt from {output.count(events, 'event')} in {seconds:.2f} s")
 
 
 def backup(

@@ -15,7 +15,7 @@ from kitaru.client.names import current_user
 from kitaru.client.snapshots import from_row
 from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruStateError, KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS, MAX_TAGS
-from kitaru.projections.listing import ExecutionRow, Filters, find_numbers, make_filters, read_rows, read_waits
+from kitaru.projections.listing import ExecutionRow, Filters, find_numbers, find_row, make_filters, read_rows, read_waits
 
 if TYPE_CHECKING:
     from kitaru.client.client import KitaruClient
@@ -108,8 +108,9 @@ class Executions:
     def recover(self, exec_id: str | None = None, *, target: str | None = None) -> list[Execution]:
         """Go on with an execution whose runner is gone, or with all of them, in the background of this process.
 
-        `target` (FILE:flow) names another place of the code. Raises KitaruStateError when the named execution is not
-        lost, and what kept the code from being loaded; of many, those that cannot go on are logged and left as they were.
+        They are given as a list gives them: a moment after they were claimed. `target` (FILE:flow) names another place of
+        the code. Raises KitaruStateError when the named execution is not lost, and what kept the code from being loaded;
+        of many, those that cannot go on are logged and left as they were.
         """
         lost = self.find_lost(exec_id)
         recovered: list[str] = []
@@ -123,14 +124,14 @@ class Executions:
                 refused = refused or error
         if refused is not None and not recovered:
             raise refused
-        return [self.get(found) for found in recovered]
+        return [self._row(found) for found in recovered]
 
     def find_lost(self, exec_id: str | None = None) -> list[str]:
         """The ids of executions that should be running and have no live runner; oldest first.
 
         With an id: that one. Raises KitaruNotFoundError for it, and KitaruStateError when it is not lost.
         """
-        found = None if exec_id is None else self.get(exec_id)
+        found = None if exec_id is None else self._row(self._access.resolve(exec_id))
         lost = compose.find_lost(self._access.choice, self._access.project) if self._access.find_reader() else []
         if found is None:
             return lost
@@ -148,6 +149,17 @@ class Executions:
             waits = read_waits(reader.query, waiting) if waiting else {}
             found += [self._execution(row, waits.get(row.number, [])) for row in rows]
         return found
+
+    def _row(self, exec_id: str) -> Execution:
+        """One execution as a list gives it: its events are not folded."""
+        with self._access.reader(f"execution {exec_id}").snapshot() as reader:
+            number = reader.head(exec_id).number
+            row = find_row(reader.query, number)
+            if row is None:
+                raise KitaruBackendError(
+                    f"the read model has no row of execution {exec_id!r}; run `kitaru store rebuild`", code="store-corrupt"
+                )
+            return self._execution(row, read_waits(reader.query, [number]).get(number, []))
 
     def _execution(self, row: ExecutionRow, waits: Sequence[WaitRow]) -> Execution:
         pending: list[PendingWait] = []

@@ -33,7 +33,9 @@ def read_execution(client: KitaruClient, access: Access, exec_id: str, at: int |
         raise access.not_found(f"execution {exec_id}")
     if at is not None and detail.state.version < at:
         raise KitaruUsageError(f"the execution {exec_id} has {detail.state.version} events, not {at}")
-    execution = from_detail(exec_id, detail, access.load, access.is_alive(detail.state.runner))
+    is_past = at is not None and access.reader(f"execution {exec_id}").head(exec_id).version > at
+    is_alive = None if is_past else access.is_alive(detail.state.runner)
+    execution = from_detail(exec_id, detail, access.load, is_alive)
     for artifact in execution.artifacts or ():
         artifact.bound(client)
     return execution.bound(client)

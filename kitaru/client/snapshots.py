@@ -35,11 +35,11 @@ _MEDIA_TYPES = {"k1": "application/vnd.kitaru.k1+json"}
 
 
 class Seen(NamedTuple):
-    """What the reason of a status is made of. `sleeps_until` is microseconds since 1970."""
+    """What the reason of a status is made of. `sleeps_until` is microseconds since 1970; `runner` is None in the past."""
 
     exec_id: str
     status: ExecutionStatus
-    runner: RunnerStatus
+    runner: RunnerStatus | None
     cancel_requested: bool
     waits_for: tuple[str, ...]
     sleeps_until: int | None
@@ -133,13 +133,15 @@ def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int 
     )
 
 
-def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool) -> Execution:
-    """An execution in full."""
+def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None) -> Execution:
+    """An execution in full. `is_alive` is None for one as it was: who lives today says nothing about it."""
     started, state = detail.started, detail.state
     assert started is not None
     assert state.status is not None
     status = ExecutionStatus(state.status.value)
-    runner = runner_of(status, started.stack, runner=state.runner, is_alive=is_alive, queued=detail.queued)
+    runner = None
+    if is_alive is not None:
+        runner = runner_of(status, started.stack, runner=state.runner, is_alive=is_alive, queued=detail.queued)
     metadata = shown_tree(detail.metadata)
     waits = [wait_of(exec_id, wait, load) for wait in detail.waits.values() if wait.opened.kind == "input"]
     pending = tuple(wait for wait in waits if wait.outcome is None)
@@ -158,7 +160,7 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool) -> Exe
         project=started.project,
         status=status,
         status_reason=reason_of(seen),
-        runner=runner,
+        runner=runner or "none",
         started_at=moment(started.at),
         ended_at=None if detail.ended_at is None else moment(detail.ended_at),
         duration=None if detail.ended_at is None else (detail.ended_at - started.at) / 1e6,

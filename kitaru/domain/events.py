@@ -82,7 +82,7 @@ class RunnerClaimed(EventBase):
 
 
 class ExecutionSuspended(EventBase):
-    """The runner left: nothing could run before an input or a time."""
+    """The runner left an execution that can go on: after Ctrl-C, or as nothing could run before an input or a time."""
 
     type: Literal["ExecutionSuspended"] = "ExecutionSuspended"
 

@@ -58,13 +58,13 @@ def load_flow(target: str) -> Flow[..., object]:
     if where.endswith(".py") or os.sep in where:
         if not os.path.isfile(where):
             raise KitaruUsageError(f"there is no file {where}; type FILE.py:flow")
-        return _flow_in(load_file(os.path.realpath(where)), qualname, target)
+        return _named_flow(load_file(os.path.realpath(where)), qualname, target)
     if not all(part.isidentifier() for part in where.split(".")):
         raise KitaruUsageError(f"{target!r} is no target; type FILE.py:flow or module:flow")
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
-        return _flow_in(_executing(lambda: _import(where), where), qualname, target)
+        return _named_flow(_executing(lambda: _import(where), where), qualname, target)
     finally:
         with suppress(ValueError):
             sys.path.remove(here)
@@ -97,18 +97,43 @@ def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
     for (known, name), flow in flows.items():
         if name == target.qualname and os.path.realpath(known) == file:
             return flow
+    if not os.path.isfile(file):
+        raise KitaruRuntimeError(
+            f"the flow's file {file} is gone; put it back, or name its new place: "
+            f"kitaru recover EXECUTION --target FILE.py:{target.qualname}",
+            code="not-loadable",
+        )
     if not is_trusted(store_id, file):
         raise KitaruRuntimeError(
             f"{file} is not in a folder from which you have run flows of this store; look at it, then type "
             f"`kitaru trust {os.path.dirname(file)}`",
             code="not-trusted",
         )
-    if not os.path.isfile(file):
-        raise KitaruRuntimeError(f"the flow's file {file} is gone; put it back", code="not-loadable")
-    return _flow_in(load_file(file), target.qualname, f"{file}:{target.qualname}")
+    module = load_file(file)
+    found = _flow_in(module, target.qualname)
+    if found is None:
+        raise KitaruRuntimeError(
+            f"{file}:{target.qualname} is no flow any more; {_flows_there(module)}. Put it back, or name its new place: "
+            "kitaru recover EXECUTION --target FILE.py:flow",
+            code="not-loadable",
+        )
+    return found
 
 
-def _flow_in(module: ModuleType, qualname: str, target: str) -> Flow[..., object]:
+def _named_flow(module: ModuleType, qualname: str, target: str) -> Flow[..., object]:
+    found = _flow_in(module, qualname)
+    if found is None:
+        raise KitaruUsageError(f"{target} is not a flow; {_flows_there(module)}. Decorate a function with @flow")
+    return found
+
+
+def _flows_there(module: ModuleType) -> str:
+    file = os.path.realpath(module.__file__ or "")
+    there = sorted(name for (known, name) in flows if os.path.realpath(known) == file)
+    return f"flows there: {', '.join(there) or 'none'}"
+
+
+def _flow_in(module: ModuleType, qualname: str) -> Flow[..., object] | None:
     from kitaru.runtime.flow import Flow
 
     file = os.path.realpath(module.__file__ or "")
@@ -118,13 +143,7 @@ def _flow_in(module: ModuleType, qualname: str, target: str) -> Flow[..., object
     found: object = module
     for part in qualname.split("."):
         found = vars(found).get(part) if hasattr(found, "__dict__") else None
-    if isinstance(found, Flow):
-        return found  # pyright: ignore[reportUnknownVariableType]
-    there = sorted(name for (known, name) in flows if os.path.realpath(known) == file)
-    raise KitaruRuntimeError(
-        f"{target} is not a flow; flows there: {', '.join(there) or 'none'}. Decorate a function with @flow",
-        code="not-loadable",
-    )
+    return found if isinstance(found, Flow) else None  # pyright: ignore[reportUnknownVariableType]
 
 
 def load_file(path: str) -> ModuleType:

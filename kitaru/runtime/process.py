@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from asyncio import Runner
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol, cast
@@ -44,7 +44,7 @@ _pythons_own: Callable[[int, FrameType | None], object] = signal.default_int_han
 
 
 @contextmanager
-def beginning(store: str, exec_id: str) -> Iterator[None]:
+def beginning(store: str, exec_id: str) -> Generator[None]:
     """While it lasts nobody else in this process begins to run that execution. Raises KitaruStateError when one runs it."""
     key = (store, exec_id)
     with _lock:

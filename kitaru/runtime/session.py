@@ -33,7 +33,7 @@ from kitaru.runtime.clock import Clock
 from kitaru.runtime.history import History
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.store.log import AppendConflict, EventLog, Head, OutcomeUnknown
-from kitaru.store.values import CODEC, ValueNotEncodable, encode_exact
+from kitaru.store.values import CODEC, ValueTooLarge, encode_exact
 
 if TYPE_CHECKING:
     from kitaru.runtime.calls import Outcome
@@ -221,7 +221,7 @@ def encode_metadata(metadata: dict[str, object]) -> Payload:
 def encode_payload(value: object, what: str) -> tuple[Payload, object]:
     """A value as a payload, and the value that it decodes to, which is the one to go on with.
 
-    Raises ValueNotEncodable, also past the payload limit; `what` names the value's role.
+    Raises ValueNotEncodable, and ValueTooLarge past the payload limit; `what` names the value's role.
     """
     check_size(value, what)
     data, decoded = encode_exact(value)
@@ -231,18 +231,13 @@ def encode_payload(value: object, what: str) -> tuple[Payload, object]:
 
 
 def check_size(value: object, what: str) -> None:
-    """Refuse a text or bytes that cannot fit before any work is done on it. Raises ValueNotEncodable."""
+    """Refuse a text or bytes that cannot fit before any work is done on it. Raises ValueTooLarge."""
     if isinstance(value, (str, bytes, bytearray)) and len(value) > MAX_PAYLOAD_BYTES:
         raise _too_large(value, len(value), what)
 
 
-def _too_large(value: object, size: int, what: str) -> ValueNotEncodable:
-    return ValueNotEncodable(
-        type_name=type(value).__name__,
-        path="$",
-        reason=f"{what} takes {size:,} bytes, more than the {MAX_PAYLOAD_BYTES:,} that one value may have; "
-        "write it to a file or an object store in the checkpoint and return where it is",
-    )
+def _too_large(value: object, size: int, what: str) -> ValueTooLarge:
+    return ValueTooLarge(type(value).__name__, what, size, MAX_PAYLOAD_BYTES)
 
 
 def _is_finished(state: ExecutionState) -> bool:

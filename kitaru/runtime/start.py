@@ -26,13 +26,14 @@ from kitaru.runtime.runner import Runner
 from kitaru.runtime.scope import FlowScope, current, flow_scope
 from kitaru.runtime.session import Session, check_size, encode_metadata, encode_payload
 from kitaru.store.log import EventLog
-from kitaru.store.values import ValueNotEncodable
+from kitaru.store.values import ValueNotEncodable, ValueTooLarge
 
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
 R = TypeVar("R")
 _warned_about_images: set[str] = set()
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _OPTIONS = ("stack", "cache", "retries", "image")
 
 
@@ -113,8 +114,10 @@ def new_exec_id() -> str:
 
 
 def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
+    signature = inspect.signature(flow.fn)
+    _refuse_unknown(flow, signature, inputs)
     try:
-        bound = inspect.signature(flow.fn).bind(*args, **inputs)
+        bound = signature.bind(*args, **inputs)
     except TypeError as error:
         raise KitaruUsageError(f"{flow.name}.run(): {error}") from None
     bound.apply_defaults()
@@ -124,7 +127,7 @@ def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: d
             arguments |= arguments.pop(name, {})
     for name, value in arguments.items():
         try:
-            check_size(value, "it")
+            check_size(value, f"the input {name!r}")
         except ValueNotEncodable as refused:
             raise _wrong_input(flow, name, refused) from refused
     try:
@@ -132,14 +135,26 @@ def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: d
     except ValueNotEncodable as refused:
         for name, value in arguments.items():
             try:
-                encode_payload(value, "it")
+                encode_payload(value, f"the input {name!r}")
             except ValueNotEncodable as culprit:
                 raise _wrong_input(flow, name, culprit) from culprit
-        raise KitaruUsageError(f"{flow.name}.run(): {refused}") from refused
+        raise KitaruUsageError(f"{flow.name}.run(): {refused}", code=refused.code) from refused
+
+
+def _refuse_unknown(flow: Flow[..., object], signature: inspect.Signature, inputs: dict[str, object]) -> None:
+    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+    if inspect.Parameter.VAR_KEYWORD in kinds.values():
+        return
+    named = [name for name, kind in kinds.items() if kind in _BY_NAME]
+    unknown = [name for name in inputs if name not in named]
+    if unknown:
+        what = f"no input {unknown[0]!r}" if len(unknown) == 1 else f"no inputs {', '.join(map(repr, unknown))}"
+        raise KitaruUsageError(f"{flow.name} has {what}; its inputs: {', '.join(named) or 'none'}")
 
 
 def _wrong_input(flow: Flow[..., object], name: str, refused: ValueNotEncodable) -> KitaruUsageError:
-    return KitaruUsageError(f"{flow.name}.run(): the input {name!r} does not encode: {refused}")
+    what = "" if isinstance(refused, ValueTooLarge) else f"the input {name!r} does not encode: "
+    return KitaruUsageError(f"{flow.name}.run(): {what}{refused}", code=refused.code)
 
 
 def _child_key(flow_name: str) -> str | None:

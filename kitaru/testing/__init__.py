@@ -1,4 +1,4 @@
-"""The public test kit: a store in memory, a clock that the test moves, events, and the cases that every backend has to pass.
+"""The public test kit: a store and a clock of a test's own, events, and the cases that every backend has to pass.
 
 `EventLogContract` is for pytest: subclass it, name the subclass `Test…`, and give it `make_log`. Nothing here needs pytest.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kitaru.testing.clock import FakeClock
 from kitaru.testing.contract import EventLogContract
 from kitaru.testing.events import append, call, completed, fold, new_id, raises, start, started
+from kitaru.testing.places import fake_clock, temporary_store
 
 if TYPE_CHECKING:
     from kitaru.store.log import ProjectorFactory
@@ -22,12 +23,14 @@ __all__ = [
     "append",
     "call",
     "completed",
+    "fake_clock",
     "fold",
     "memory_log",
     "new_id",
     "raises",
     "start",
     "started",
+    "temporary_store",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,20 @@ def test_get_as_text_names_checkpoints_and_failure(run: Run, log: EventLog) -> N
 def test_get_at_a_version(run: Run, log: EventLog) -> None:
     head = append(log, started(log), opened(1), e.ExecutionCompleted(at=9, output=value(1)))
     assert run("executions", "get", head.exec_id, "--at", "3", "-o", "json").json["item"]["status"] == "running"  # type: ignore[index]
+
+
+def test_get_at_an_older_version_says_nothing_of_a_runner(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), completed(1), e.ExecutionCompleted(at=9, output=value(1)))
+    out = run("executions", "get", head.exec_id, "--at", "2").out
+    assert "Runner" not in out
+    assert "recover" not in out
+
+
+def test_an_exception_of_kitaru_is_shown_by_its_public_name(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), failure(exception_type="kitaru.domain.errors.KitaruUsageError"))
+    assert ": kitaru.KitaruUsageError: no" in run("executions", "get", head.exec_id).out
+    head = append(log, started(log), failure(exception_type="kitaru.store.values.refusal.ValueNotEncodable"))
+    assert ": ValueNotEncodable: no" in run("executions", "get", head.exec_id).out
 
 
 def test_list_is_newest_first_with_a_count(run: Run, log: EventLog) -> None:
@@ -96,9 +111,16 @@ def test_what_is_no_condition_is_exit_2(run: Run, log: EventLog, where: str) -> 
     assert run("executions", "list", "--where", where).code == 2
 
 
-def test_an_empty_list_says_so_on_stderr(run: Run, log: EventLog) -> None:
+def test_an_empty_list_names_the_store_on_stderr(run: Run, log: EventLog) -> None:
     ran = run("executions", "list")
-    assert (ran.code, ran.out, ran.err) == (0, "", "no executions yet\n")
+    assert (ran.code, ran.out, ran.err) == (0, "", f"no executions yet in {log.location}\n")
+
+
+def test_a_list_of_a_store_that_is_not_there_says_so(run: Run, tmp_path: Path) -> None:
+    for words in (("executions", "list"), ("executions", "list", "--flow", "f"), ("recover",)):
+        ran = run(*words, "--store", str(tmp_path / "typo"))
+        assert ran.err.startswith(f"there is no store in {tmp_path / 'typo'} yet")
+    assert not (tmp_path / "typo").exists()
 
 
 def test_latest(run: Run, log: EventLog) -> None:

@@ -86,6 +86,16 @@ def test_an_error_has_one_shape_and_its_exit_code(
     assert ran.error["message"]
 
 
+@pytest.mark.parametrize("option", [("-o", "json"), ("--output", "json"), ("--output=json",), ("-ojson",)], ids=str)
+def test_an_error_names_its_command_wherever_the_option_stands(run: Run, log: EventLog, option: tuple[str, ...]) -> None:
+    for words in (
+        (*option, "executions", "get", "zz"),
+        ("executions", *option, "get", "zz"),
+        ("executions", "get", "zz", *option),
+    ):
+        assert json.loads(run(*words).err)["command"] == "executions.get"
+
+
 def test_an_error_as_text_is_one_line_on_stderr(run: Run, log: EventLog) -> None:
     ran = run("executions", "get", "zzz")
     assert ran.out == ""
@@ -162,6 +172,27 @@ def test_only_the_named_command_is_built() -> None:
     assert group.typer_instance is not None
     assert [command.name for command in group.typer_instance.registered_commands] == ["list"]
     assert app.registered_commands == []
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (("run",), "kitaru run [OPTIONS] TARGET"),
+        (("recover",), "kitaru recover [OPTIONS] [EXECUTION]"),
+        (("init",), "kitaru init [OPTIONS] [PATH]"),
+        (("completion",), "kitaru completion [OPTIONS] [SHELL]"),
+        (("executions", "tag"), "kitaru executions tag [OPTIONS] EXECUTION"),
+    ],
+)
+def test_usage_shows_arguments_as_the_manual_does(run: Run, words: tuple[str, ...], usage: str) -> None:
+    assert run(*words, "--help").out.splitlines()[0] == f"Usage: {usage}"
+
+
+@pytest.mark.parametrize("group", ["executions", "artifacts", "store"])
+def test_a_group_alone_is_its_help(run: Run, group: str) -> None:
+    ran = run(group)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == run(group, "--help").out
 
 
 def test_help_names_every_command(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 import kitaru
 from kitaru.client import KitaruClient
+from kitaru.compose import close_logs
 from kitaru.domain.events import ExecutionCompleted
 from kitaru.store.log import EventLog
 from tests.cli.conftest import Run
@@ -81,14 +83,15 @@ def test_a_flow_that_fails_is_exit_1_without_a_traceback(run: Run, flows: str) -
 
 
 def test_inputs_that_do_not_fit_are_exit_2_and_start_nothing(run: Run, flows: str) -> None:
-    assert run("run", f"{flows}:total", "--input", '{"m": 1}').code == 2
+    ran = run("run", f"{flows}:total", "--input", '{"m": 1}')
+    assert (ran.code, ran.err) == (2, "Error: total has no input 'm'; its inputs: n\n")
     assert run("executions", "list", "-o", "json").json["count"] == 0
 
 
 @pytest.mark.parametrize("target", ["total", "flows.py", "flows.py:nope", "flows.py:double", "nope:total", ":total"])
 def test_what_is_no_target_is_a_typed_error(run: Run, flows: str, target: str) -> None:
     ran = run("run", target)
-    assert ran.code in (1, 2)
+    assert ran.code == 2
     assert ran.err.startswith("Error: ")
 
 
@@ -169,6 +172,21 @@ def test_a_whole_store_verifies(run: Run, flows: str) -> None:
     item = run("store", "verify", "-o", "json").json["item"]
     assert isinstance(item, dict)
     assert (item["whole"], item["executions"], item["problems"]) == (True, 1, [])
+    assert " of 1 execution, 0 large values" in run("store", "verify").err
+
+
+def test_a_rebuild_mends_a_store_of_which_a_list_says_that_it_does(run: Run, flows: str, folder: Path) -> None:
+    run("run", f"{flows}:total")
+    before = run("executions", "list", "-o", "json")
+    close_logs()
+    connection = sqlite3.connect(folder / ".kitaru" / "kitaru.db")
+    connection.execute("ALTER TABLE execution_details DROP COLUMN failure_message")
+    connection.execute("DELETE FROM meta WHERE key LIKE 'projection:%'")
+    connection.commit()
+    connection.close()
+    assert "kitaru store rebuild" in run("executions", "list").err
+    assert run("store", "rebuild").code == 0
+    assert run("executions", "list", "-o", "json") == before
 
 
 def test_a_rebuild_changes_no_answer(run: Run, flows: str) -> None:

@@ -37,9 +37,10 @@ class Child:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        self.signal(signal.SIGKILL)
-        self.wait()
+        """SIGKILL, and wait until it is gone; it may have ended by itself."""
+        if self.code is None:
+            self.signal(signal.SIGKILL)
+            self.wait()
 
     def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code; negative: the signal that ended it."""

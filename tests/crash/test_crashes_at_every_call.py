@@ -44,7 +44,7 @@ def test_a_crash_at_any_call_of_the_store_changes_no_result(
         code, _ = run(forkserver, folder, flow=flow, inputs=FLOWS[flow], at=at, after=after)
         crashes += code == CRASHED
         check_recovered(forkserver, folder, flow, expected, crashes=1)
-    assert crashes >= calls - 2, "most calls were never reached"  # threads may make fewer
+    assert crashes >= calls - 4, "calls were never reached"  # threads may make fewer
 
 
 @tiers("crashes", 20, 400, 4_000)

@@ -89,15 +89,15 @@ def check_account(end: dict[str, Any], folder: Path) -> None:
 
 
 def test_an_outcome_is_synced_once_and_an_attempt_never(shimmed: ForkServer, folder: Path) -> None:
-    said = shimmed.run("failing:count_syncs", folder, batches=60)
-    assert Counter(line["started"][0] for line in said) == {0: 60}
-    assert Counter(tuple(line["completed"]) for line in said) == {(1, 0): 60}, "(syncs, writes that no sync followed)"
+    said = shimmed.run("failing:count_syncs", folder, batches=40)
+    assert Counter(line["started"][0] for line in said) == {0: 40}
+    assert Counter(tuple(line["completed"]) for line in said) == {(1, 0): 40}, "(syncs, writes that no sync followed)"
 
 
 def test_outcomes_of_threads_share_a_sync_and_none_goes_without(shimmed: ForkServer, folder: Path) -> None:
     said = shimmed.run("failing:count_syncs_of_threads", folder, threads=8, batches=20)[-1]
     assert said["unsynced"] == 0
-    assert 20 <= said["syncs"] <= said["outcomes"]
+    assert 20 <= said["syncs"] <= said["outcomes"] + 10, "and those of a checkpoint"
 
 
 @tiers("cuts", 30, 300, 3_000)

@@ -62,5 +62,5 @@ def test_readers_see_beginnings_of_what_is_being_written(forkserver: ForkServer,
     version = writer.finish()[-1]["version"]
     for reader in readers:
         said = reader.finish()[-1]
-        assert said["looks"] > 10
+        assert said["looks"] >= 3
         assert said["version"] == said["followed"] == version

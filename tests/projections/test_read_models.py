@@ -1,11 +1,16 @@
-"""R17, R18: the read models' rows are the fold of the events, however they were batched, and a rebuild gives them again."""
+"""R17, R18: the read models' rows are the fold of the events, however they were batched, and a rebuild gives them again.
+
+2,000 random stores in `make test`, 100,000 in `make crash`.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +25,17 @@ from tests.projections.oracle import Dump, expected
 from tests.projections.streams import SOME_STREAMS, Stream, forgotten, payload
 
 MODELS = (Executions, PendingWaits, Artifacts, ReuseIndex)
-EXAMPLES = 10_000 if os.environ.get("KITARU_TIER") == "N" else 400
+TIER_N = os.environ.get("KITARU_TIER") in ("N", "R")
+
+
+def often(share: float) -> Callable[[Any], Any]:
+    """That share of the tier's random stores."""
+
+    def counted(test: Any) -> Any:
+        test = settings(max_examples=round(share * (100_000 if TIER_N else 2_000)), deadline=None)(test)
+        return pytest.mark.crash(pytest.mark.timeout(7200)(test)) if TIER_N else test
+
+    return counted
 
 
 class Models:
@@ -75,7 +90,7 @@ def apply_interleaved(models: Models, found: dict[int, Stream], cuts: list[tuple
 CUTS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5)), max_size=30)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@often(0.45)
 @given(SOME_STREAMS, CUTS)
 def test_rows_are_the_fold_under_any_batch_split(found: dict[int, Stream], cuts: list[tuple[int, int]]) -> None:
     models = Models()
@@ -83,7 +98,7 @@ def test_rows_are_the_fold_under_any_batch_split(found: dict[int, Stream], cuts:
     assert models.dump() == expected(found)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@often(0.45)
 @given(SOME_STREAMS, CUTS)
 def test_a_rebuild_gives_the_same_rows_though_erased_bytes_are_gone(
     found: dict[int, Stream], cuts: list[tuple[int, int]]
@@ -95,7 +110,7 @@ def test_a_rebuild_gives_the_same_rows_though_erased_bytes_are_gone(
     assert rebuilt.dump() == live.dump()
 
 
-@settings(max_examples=EXAMPLES // 4, deadline=None)
+@often(0.1)
 @given(SOME_STREAMS, st.integers(0, 2))
 def test_removing_an_execution_leaves_the_rows_of_the_others(found: dict[int, Stream], which: int) -> None:
     models = Models()

@@ -120,7 +120,7 @@ def test_what_is_no_target_is_a_usage_error(target: str) -> None:
 @pytest.mark.parametrize("name", ["double", "Holder", "value", "missing", "Holder.missing", "doubled.fn"])
 def test_a_name_that_is_no_flow_is_refused_with_the_flows_there(tmp_path: Path, name: str) -> None:
     file = source(tmp_path / "named.py")
-    with pytest.raises(KitaruRuntimeError, match=r"flows there: doubled"):
+    with pytest.raises(KitaruUsageError, match=r"flows there: doubled"):
         code.load_flow(f"{file}:{name}")
 
 

@@ -115,8 +115,9 @@ def test_a_file_that_is_gone_is_refused_and_the_execution_stays_as_it_was(tmp_pa
     file = tmp_path / "gone_agent.py"
     trust.trust_tree(log.store_id, str(tmp_path))
     exec_id = recorded_in(log, file)
-    with pytest.raises(KitaruRuntimeError, match="gone"):
+    with pytest.raises(KitaruRuntimeError, match=r"gone.* --target FILE\.py:doubled") as raised:
         recovery.take_over(log, exec_id)
+    assert raised.value.code == "not-loadable"
     assert len(events_of(log, exec_id)) == 1
 
 
@@ -124,8 +125,9 @@ def test_a_renamed_flow_is_refused_with_the_flows_there(tmp_path: Path, log: Eve
     file = source(tmp_path / "renamed_agent.py")
     trust.trust_tree(log.store_id, str(tmp_path))
     exec_id = recorded_in(log, file, "old_name")
-    with pytest.raises(KitaruRuntimeError, match="flows there: doubled"):
+    with pytest.raises(KitaruRuntimeError, match="flows there: doubled") as raised:
         recovery.take_over(log, exec_id)
+    assert raised.value.code == "not-loadable"
     assert len(events_of(log, exec_id)) == 1
 
 

@@ -162,6 +162,49 @@ def test_a_store_with_a_newer_projection_says_upgrade(folder: str) -> None:
     assert caught.value.code == "store-too-new"
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM meta WHERE key = 'projection:event_counts'",
+        "UPDATE meta SET value = 'x' WHERE key = 'projection:event_counts'",
+        "UPDATE meta SET value = '1' WHERE key = 'projection:event_counts'",
+        "UPDATE meta SET value = 'x' WHERE key = 'generation'",
+        "DELETE FROM meta WHERE key = 'generation'",
+        "ALTER TABLE event_counts DROP COLUMN events",
+        "ALTER TABLE event_counts ADD COLUMN more",
+        "DROP TABLE event_counts",
+        "DROP INDEX blob_uses_by_blob",
+        "DROP INDEX streams_by_idempotency_key",
+    ],
+)
+def test_a_rebuild_mends_read_models_that_do_not_fit(folder: str, damage: str) -> None:
+    log = SQLiteLog(folder, (Tally,))
+    _filled(log)
+    log.rebuild()
+    before = _rows(log)
+    log.close()
+    connection = sqlite3.connect(database_path(folder))
+    if "COLUMN events" in damage:
+        connection.execute("DROP INDEX shadow_event_counts_by_events_g2")
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    log = SQLiteLog(folder, (Tally,), rebuilds=False)
+    assert log.rebuild() > 0
+    assert _rows(log) == before
+    log.close()
+    assert verify(folder, (Tally,)).is_whole
+
+
+def test_what_lacks_a_column_names_the_rebuild(counted: SQLiteLog, folder: str) -> None:
+    _filled(counted)
+    connection = sqlite3.connect(database_path(folder))
+    connection.execute("ALTER TABLE event_counts DROP COLUMN events")
+    connection.close()
+    with pytest.raises(KitaruBackendError, match="kitaru store rebuild"):
+        counted.query("SELECT events FROM event_counts")
+
+
 # --- verify ------------------------------------------------------------------------------------------------------------
 
 

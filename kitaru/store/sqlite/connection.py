@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -88,7 +88,7 @@ def open_writer(folder: str) -> sqlite3.Connection:
         connection = connect(folder, "mode=rw")
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
-            is_store(connection, folder)
+            is_store(connection, folder, mends=True)
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise KitaruBackendError(
                     f"the file system of {folder} has no shared memory, which SQLite's WAL needs; use a local disk",
@@ -172,8 +172,11 @@ def store_id_of(connection: sqlite3.Connection, folder: str) -> str:
     )
 
 
-def is_store(connection: sqlite3.Connection, folder: str) -> bool:
-    """Whether this is a store of this format; False for an empty file. Raises KitaruBackendError for anything else."""
+def is_store(connection: sqlite3.Connection, folder: str, *, mends: bool = False) -> bool:
+    """Whether this is a store of this format; False for an empty file. Raises KitaruBackendError for anything else.
+
+    `mends`: an index that is not there is made again.
+    """
     application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if application == schema.APPLICATION_ID:
@@ -183,9 +186,11 @@ def is_store(connection: sqlite3.Connection, folder: str) -> bool:
                 code="store-too-new",
             )
         # A flipped bit in a table's own text can make another column of it, and no digest would tell.
-        if not {row[0] for row in connection.execute(schema.LIST_SCHEMA)} >= schema.CREATED:
+        missing = schema.CREATED - {row[0] for row in connection.execute(schema.LIST_SCHEMA)}
+        if missing and not (mends and missing <= schema.INDEXES and _make_indexes(connection, missing)):
+            advice = "run `kitaru store rebuild`" if not mends and missing <= schema.INDEXES else "restore a backup"
             raise KitaruBackendError(
-                f"the tables of the store {folder} are not what they were; restore a backup", code="store-corrupt"
+                f"the tables of the store {folder} are not what they were; {advice}", code="store-corrupt"
             )
         return True
     tables: int = len(connection.execute(schema.LIST_SCHEMA).fetchall())
@@ -194,6 +199,18 @@ def is_store(connection: sqlite3.Connection, folder: str) -> bool:
     raise KitaruBackendError(
         f"{database_path(folder)} is a database, but not one of kitaru; name another store", code="store-corrupt"
     )
+
+
+def _make_indexes(connection: sqlite3.Connection, missing: Iterable[str]) -> bool:
+    """Whether that was possible: an index of the same name may be there with another text."""
+    try:
+        for statement in missing:
+            connection.execute(statement)
+    except sqlite3.Error as error:
+        if primary_code(error) not in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT):
+            raise
+        return False
+    return True
 
 
 def _create(connection: sqlite3.Connection) -> None:

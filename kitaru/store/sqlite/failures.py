@@ -23,7 +23,10 @@ _MEANINGS: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_AUTH: ("store-read-only", "cannot be written; check who owns it"),
     sqlite3.SQLITE_CANTOPEN: ("store-unreachable", "cannot be opened; check that the folder exists and who owns it"),
     sqlite3.SQLITE_IOERR: ("store-io", "cannot be read or written: the disk reports an error; check it, then try again"),
-    sqlite3.SQLITE_ERROR: ("store-corrupt", "lacks what it should hold; run `kitaru store verify`, and restore a backup"),
+    sqlite3.SQLITE_ERROR: (
+        "store-corrupt",
+        "has read models that do not fit this version of kitaru; run `kitaru store rebuild`, which makes them anew",
+    ),
     sqlite3.SQLITE_MISMATCH: ("store-corrupt", "is damaged; run `kitaru store verify`, and restore a backup"),
 }
 # Files that may not grow past a limit of the process or the file system fail with this one.

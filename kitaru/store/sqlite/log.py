@@ -51,10 +51,12 @@ class SQLiteLog:
         durability: Literal["full", "os"] | None = None,
         lock_seconds: float = LOCK_SECONDS,
         lease_seconds: float | None = None,
+        rebuilds: bool = True,
     ) -> None:
         """Open the store in `folder`, made when absent. `lock_seconds`: how long to queue behind other processes.
 
-        `durability` "os" (KITARU_DURABILITY) lowers outcomes to the operating-system level too. Raises KitaruBackendError.
+        `durability` "os" (KITARU_DURABILITY) lowers outcomes to the operating-system level too. `rebuilds`: read models
+        that are not current are folded anew; otherwise the caller does so. Raises KitaruBackendError.
         """
         self._folder = os.path.abspath(folder)
         self._lowers_outcomes = (durability or os.environ.get("KITARU_DURABILITY")) == "os"
@@ -63,11 +65,11 @@ class SQLiteLog:
         self._live = tuple(make("") for make in projectors)
         make_folder(self._folder)
         forks.check(database_path(self._folder), self._folder)
-        self._open(lock_seconds)
+        self._open(lock_seconds, rebuilds=rebuilds)
         self._leases = FileLeases(self._folder, lease_seconds)
         forks.watch(self, database_path(self._folder))
 
-    def _open(self, lock_seconds: float) -> None:
+    def _open(self, lock_seconds: float, *, rebuilds: bool) -> None:
         lock = WriteLock(os.path.join(self._folder, LOCK_NAME))
         try:
             lock.acquire(lock_seconds)
@@ -86,7 +88,7 @@ class SQLiteLog:
         self._watching = open_reader(self._folder)
         self._changes = CommitSignal(self._data_version)
         self.writer.on_commit = self._committed
-        if not is_current:
+        if rebuilds and not is_current:
             rebuild(self._folder, self.writer, self.projectors, only_stale=True)
 
     @property

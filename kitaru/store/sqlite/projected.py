@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 
@@ -12,11 +13,13 @@ from kitaru.store.sqlite.connection import get_meta
 from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 
 _META_PREFIX = "projection:"
+_GENERATION_DIGITS = 15
+_GENERATION = re.compile(r"_g(\d{1,14})\Z", re.ASCII)
 
 
 def prepare(connection: sqlite3.Connection, projectors: Sequence[Projector], folder: str) -> bool:
     """Make the tables that are missing; call it under the write lock. Whether the read models are current: if not, there
-    are events that they have not seen, and `rebuild` has to come next.
+    are events that they have not seen, or tables that this version did not make, and `rebuild` has to come next.
     """
     try:
         _refuse_newer(connection, projectors, folder)
@@ -25,10 +28,15 @@ def prepare(connection: sqlite3.Connection, projectors: Sequence[Projector], fol
         connection.execute(schema.BEGIN)
         try:
             is_empty = connection.execute(schema.GET_LAST_POSITION).fetchone()[0] is None
+            there = {row[0] for row in connection.execute(schema.LIST_NAMES)}
             for projector in projectors:
-                if _version_of(connection, projector) is None:
-                    projector.create(connection.execute, generation_of(connection))
+                if _version_of(connection, projector) is not None:
+                    continue
+                if there.isdisjoint(projector.tables):
+                    projector.create(connection.execute, next_generation(connection) - 1)
                     record_version(connection, projector, None if is_empty else 0)
+                else:
+                    record_version(connection, projector, 0)
             connection.execute(schema.COMMIT)
         except BaseException:
             if connection.in_transaction:  # a full disk has taken it back already
@@ -44,15 +52,15 @@ def is_current(connection: sqlite3.Connection, projectors: Sequence[Projector]) 
     return all(_version_of(connection, projector) == projector.version for projector in projectors)
 
 
-def generation_of(connection: sqlite3.Connection) -> int:
-    """The number in the live tables' index names; a rebuild makes the next."""
-    text = get_meta(connection, "generation") or "1"
-    if not text.isdecimal():
-        raise KitaruBackendError(
-            f"the store's generation is {text!r}, which is no number; run `kitaru store verify`, and restore a backup",
-            code="store-corrupt",
-        )
-    return int(text)
+def next_generation(connection: sqlite3.Connection) -> int:
+    """The number for the index names of a rebuild: one past the recorded one and past every name there is."""
+    text = get_meta(connection, "generation")
+    used = [int(text)] if text is not None and text.isdecimal() and len(text) < _GENERATION_DIGITS else [1]
+    for (name,) in connection.execute(schema.LIST_NAMES):
+        found = _GENERATION.search(str(name))
+        if found is not None:
+            used.append(int(found[1]))
+    return max(used) + 1
 
 
 def record_version(connection: sqlite3.Connection, projector: Projector, version: int | None = None) -> None:

@@ -16,7 +16,7 @@ from kitaru.store.log import OutcomeUnknown, Projector, ProjectorFactory
 from kitaru.store.sqlite import schema
 from kitaru.store.sqlite.connection import open_reader
 from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
-from kitaru.store.sqlite.projected import generation_of, is_current, record_version
+from kitaru.store.sqlite.projected import is_current, next_generation, record_version
 from kitaru.store.sqlite.walk import Removal, Run, Walker
 from kitaru.store.sqlite.write_lock import WriteLock
 from kitaru.store.sqlite.writer import GroupCommit, Member
@@ -108,10 +108,11 @@ class _Change(Member):
 
 
 def _begin(connection: sqlite3.Connection, shadows: Sequence[Projector]) -> None:
-    generation = generation_of(connection) + 1
     for shadow in shadows:
         for table in shadow.tables:
             connection.execute(_named(_DROP, table=table))
+    generation = next_generation(connection)
+    for shadow in shadows:
         shadow.create(connection.execute, generation)
 
 
@@ -134,7 +135,7 @@ def _finish(connection: sqlite3.Connection, shadows: Sequence[Projector], walker
             connection.execute(_named(_DROP, table=live))
             connection.execute(_named(_RENAME, shadow=table, table=live))
         record_version(connection, shadow)
-    connection.execute(schema.PUT_META, ("generation", str(generation_of(connection) + 1)))
+    connection.execute(schema.PUT_META, ("generation", str(next_generation(connection) - 1)))
 
 
 def _named(template: str, **tables: str) -> str:

@@ -53,9 +53,11 @@ CREATE = (
     "CREATE INDEX blob_uses_by_blob ON blob_uses (blob)",
 )
 
+INDEXES = frozenset(statement for statement in CREATE if "INDEX" in statement.partition(" ON ")[0])
 CREATED = frozenset(CREATE)
 """What SQLite keeps of them: their text, as it is."""
 LIST_SCHEMA = "SELECT sql FROM sqlite_master"
+LIST_NAMES = "SELECT name FROM sqlite_master"
 
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"

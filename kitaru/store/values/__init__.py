@@ -18,7 +18,7 @@ from kitaru.store.values.encoding import encode
 from kitaru.store.values.exact import encode_exact
 from kitaru.store.values.names import canonical_module, find_class
 from kitaru.store.values.plain import to_plain
-from kitaru.store.values.refusal import ValueNotEncodable
+from kitaru.store.values.refusal import ValueNotEncodable, ValueTooLarge
 
 CODEC = "k1"
 """The codec's version, recorded with every payload and part of every reuse key."""
@@ -26,6 +26,7 @@ CODEC = "k1"
 __all__ = [
     "CODEC",
     "ValueNotEncodable",
+    "ValueTooLarge",
     "bare_exception",
     "canonical_module",
     "decode",

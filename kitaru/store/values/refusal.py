@@ -25,6 +25,20 @@ class ValueNotEncodable(KitaruUsageError):  # noqa: N818 - the name is public
         self.path = path
 
 
+class ValueTooLarge(ValueNotEncodable):
+    """A value that takes more bytes than one value may have. `what` is its role, such as "the inputs together"."""
+
+    code = "value-too-large"
+
+    def __init__(self, type_name: str, what: str, size: int, limit: int) -> None:
+        super(ValueNotEncodable, self).__init__(
+            f"{what}, of type {type_name}, takes {size:,} bytes; one value may have {limit:,}. Write it to a file or an "
+            "object store, and record where it is."
+        )
+        self.type_name = type_name
+        self.path = "$"
+
+
 class Refused(Exception):  # noqa: N818 - it is caught inside the codec and never seen outside
     """Internal: travels up through the containers, each adding its segment: accepted values pay for no paths."""
 

@@ -1,0 +1,193 @@
+"""What the hot paths cost, counted: modules imported, transactions, statements. Counts do not depend on the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kitaru
+
+ROOT = Path(kitaru.__file__).parents[1]
+
+# --- imports -----------------------------------------------------------------------------------------------------------
+
+DECORATED = """
+import sys
+before = set(sys.modules)
+from kitaru import checkpoint, flow
+
+@checkpoint
+def step(x: int) -> int:
+    return x
+
+@flow
+def work(x: int) -> int:
+    return step(x)
+
+print(sorted(sys.modules.keys() - before))
+"""
+LISTED = "import sys; from kitaru.cli import main; main(['executions', 'list']); print(sorted(sys.modules))"
+HEAVY = (
+    "pydantic",
+    "pydantic_core",
+    "orjson",
+    "asyncio",
+    "sqlite3",
+    "eventsourcing",
+    "duckdb",
+    "typer",
+    "dataclasses",
+    "inspect",
+)
+
+
+def imported(code: str, folder: Path) -> set[str]:
+    """The packages that a fresh interpreter has after running the code, by their first name."""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment(folder), capture_output=True, text=True, check=True
+    )
+    modules: list[str] = eval(ran.stdout.splitlines()[-1], {"__builtins__": {}})
+    return {name.partition(".")[0] for name in modules}
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KITARU_", "PYTHON", "COV"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "KITARU_STORE": str(folder / "store"), "KITARU_CONFIG_DIR": str(folder), **more}
+
+
+def test_decorating_a_flow_and_a_checkpoint_imports_nothing_heavy(tmp_path: Path) -> None:
+    found = imported(DECORATED, tmp_path)
+    assert "kitaru" in found
+    assert found & set(HEAVY) == set()
+
+
+def test_decorating_imports_few_modules(tmp_path: Path) -> None:
+    """All that it takes, the standard library's as well: a new one has to be worth its time."""
+    ran = subprocess.run(
+        [sys.executable, "-c", DECORATED],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules: list[str] = eval(ran.stdout, {"__builtins__": {}})
+    assert len([name for name in modules if name.startswith("kitaru")]) <= 12, modules
+    assert len(modules) <= 60, modules
+
+
+def test_listing_imports_neither_eventsourcing_nor_duckdb(tmp_path: Path) -> None:
+    run(tmp_path, "run", 1)
+    found = imported(LISTED, tmp_path)
+    assert {"kitaru", "typer", "sqlite3"} <= found, "nothing was listed"
+    assert found & {"eventsourcing", "duckdb"} == set()
+
+
+# --- statements --------------------------------------------------------------------------------------------------------
+
+PROGRAM = '''
+"""A flow of n trivial checkpoints, in a process that notes every statement of every connection."""
+import json, os, sys
+
+seen, marks = [], []
+
+def note(event, args):
+    if event == "sqlite3.connect/handle":
+        args[0].set_trace_callback(seen.append)
+
+sys.addaudithook(note)
+
+from kitaru import KitaruClient, checkpoint, flow
+
+@checkpoint
+def step(x):
+    return x
+
+@flow
+def work(n):
+    for i in range(n):
+        marks.append(len(seen))
+        step(i)
+    marks.append(len(seen))
+    if os.environ.get("DIE"):
+        os.kill(os.getpid(), 9)
+    return n
+
+if __name__ == "__main__":
+    if sys.argv[1] == "run":
+        work.run(int(sys.argv[2])).wait()
+    else:
+        (found,) = KitaruClient().executions.recover()
+        from kitaru.runtime import process
+        process.join_all()
+    print(json.dumps({"steps": [seen[a:b] for a, b in zip(marks, marks[1:])], "all": seen}))
+'''
+
+
+def run(folder: Path, how: str, steps: int, **more: str) -> dict[str, Any]:
+    """What the program saw; nothing when it killed itself."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, str(program), how, str(steps)]
+    ran = subprocess.run(command, cwd=folder, env=environment(folder, **more), capture_output=True, text=True, check=False)
+    if "DIE" in more:
+        assert ran.returncode == -signal.SIGKILL, ran.stderr
+        return {}
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def words(statements: list[str]) -> list[str]:
+    return [" ".join(statement.split()[:3]) for statement in statements]
+
+
+CHECKPOINT = [
+    "PRAGMA synchronous =", "BEGIN IMMEDIATE", "UPDATE streams SET", "INSERT INTO events", "UPDATE executions SET", "COMMIT",
+    "PRAGMA synchronous =", "BEGIN IMMEDIATE", "UPDATE streams SET", "INSERT INTO events", "UPDATE executions SET", "COMMIT",
+]  # fmt: skip
+"""Its attempt, which need not be on disk, and its outcome, which has to be."""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run(tmp_path_factory.mktemp("costs"), "run", 5)
+
+
+def test_a_checkpoint_costs_two_commits(ran: dict[str, Any]) -> None:
+    for step in ran["steps"]:
+        assert step.count("COMMIT") == 2
+
+
+def test_a_checkpoint_costs_one_transaction_that_is_synced(ran: dict[str, Any]) -> None:
+    for step in ran["steps"]:
+        levels = [sql.rpartition(" ")[2] for sql in step if sql.startswith("PRAGMA synchronous")]
+        assert levels == ["NORMAL", "FULL"]
+
+
+def test_a_checkpoint_costs_these_statements_and_reads_nothing(ran: dict[str, Any]) -> None:
+    for step in ran["steps"]:
+        assert words(step) == CHECKPOINT
+
+
+def test_a_recorded_call_costs_no_statement_when_its_execution_goes_on(tmp_path: Path) -> None:
+    run(tmp_path, "run", 30, DIE="1")
+    resumed = run(tmp_path, "recover", 30)
+    assert resumed["steps"] == [[]] * 30
+    assert any(sql.startswith("INSERT INTO events") for sql in resumed["all"]), "the statements are no longer seen"
+
+
+def test_going_on_costs_as_many_statements_after_ten_times_the_calls(tmp_path: Path) -> None:
+    counted = []
+    for steps in (5, 50):
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        run(folder, "run", steps, DIE="1")
+        counted.append(len([sql for sql in run(folder, "recover", steps)["all"] if "data_version" not in sql]))
+    assert counted[0] == counted[1] > 10
