@@ -29,6 +29,7 @@ def started(
     project: str = "default",
     options: e.FlowOptions | None = None,
     runner: str | None = "gone",
+    file: str = "/flows.py",
 ) -> Head:
     """A new execution, claimed by a runner that is not alive."""
     event = e.ExecutionStarted(
@@ -36,7 +37,7 @@ def started(
         flow_id=flow_id(log.store_id, project, flow),
         flow_name=flow,
         project=project,
-        target=e.Target(file="/flows.py", qualname=flow, digest="d1"),
+        target=e.Target(file=file, qualname=flow, digest="d1"),
         options=options or e.FlowOptions(),
         stack=stack,
         tags=tags,

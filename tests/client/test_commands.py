@@ -71,7 +71,7 @@ def test_recovering_what_is_not_lost_is_refused(client: KitaruClient, log: Event
 
 
 def test_a_recovery_whose_code_is_not_trusted_is_refused_and_changes_nothing(client: KitaruClient, log: EventLog) -> None:
-    head = started(log)
+    head = started(log, file=__file__)
     with pytest.raises(KitaruRuntimeError, match="kitaru trust"):
         client.executions.recover(head.exec_id)
     assert log.head(head.exec_id).version == head.version

@@ -20,6 +20,19 @@ def test_a_completed_execution(client: KitaruClient, log: EventLog) -> None:
     assert (found.status, found.duration, found.runner, found.status_reason) == ("completed", 2.5, "none", None)
 
 
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_execution_as_it_was_has_no_runner_of_today(client: KitaruClient, log: EventLog, at: int) -> None:
+    head = append(log, started(log), opened(1), e.ExecutionCompleted(at=9, output=value(1)))
+    found = client.executions.get(head.exec_id, at)
+    assert (found.status, found.runner, found.status_reason) == ("running", "none", None)
+
+
+def test_the_newest_version_has_its_runner(client: KitaruClient, log: EventLog) -> None:
+    head = started(log)
+    assert client.executions.get(head.exec_id, head.version) == client.executions.get(head.exec_id)
+    assert client.executions.get(head.exec_id, head.version).runner == "lost"
+
+
 def test_times_are_aware_and_in_utc(client: KitaruClient, log: EventLog) -> None:
     found = client.executions.get(started(log, at=1_000_000).exec_id)
     assert found.started_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)

@@ -364,4 +364,4 @@ def test_a_result_of_a_gigabyte_fails_the_call_and_says_what_to_do() -> None:
     def huge() -> bytes:
         return bytes(1_000_000_000)
 
-    assert "write it to a file" in str(cause_of(lambda: huge()))
+    assert "Write it to a file" in str(cause_of(lambda: huge()))

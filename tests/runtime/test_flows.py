@@ -116,7 +116,8 @@ def test_an_input_that_does_not_encode_is_refused_by_name() -> None:
 
 def test_an_input_past_the_payload_limit_is_refused_by_name() -> None:
     with pytest.raises(KitaruUsageError, match=r"the input 'b', of type bytes, takes 67,108,865 bytes") as raised:
-        adding.run(1, b=bytes(65 * 1024 * 1024))
+        adding.run(1, b=bytes(64 * 1024 * 1024 + 1))
+    assert raised.value.code == "value-too-large"
 
 
 def test_a_refused_run_records_nothing(log: EventLog) -> None:
