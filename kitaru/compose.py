@@ -5,6 +5,7 @@ Everything is imported where it is needed: the paths that only read import no ev
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Sequence
@@ -46,6 +47,9 @@ def open_log(choice: StoreChoice, *, rebuilds: bool = True) -> EventLog:
         if log is None:
             from kitaru.store.sqlite.log import SQLiteLog
 
+            if not _logs:
+                atexit.register(close_logs)  # the last to close moves the WAL into the file, and frees the lease
+
             log = SQLiteLog(choice.location, projectors(), durability=resolve_durability(), rebuilds=rebuilds)
             _logs[key] = log
         return log
@@ -54,8 +58,8 @@ def open_log(choice: StoreChoice, *, rebuilds: bool = True) -> EventLog:
 def close_logs() -> None:
     """Close every log of this process that `open_log` gave."""
     with _opening:
-        while _logs:
-            _logs.popitem()[1].close()
+        for key in [key for key in _logs if key[0] == os.getpid()]:  # a forked child leaves its parent's alone
+            _logs.pop(key).close()
 
 
 def close_log(choice: StoreChoice) -> None:

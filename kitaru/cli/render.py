@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from kitaru.cli.output import clean, dumped, print_fields, print_table
+from kitaru.domain.errors import shown_type
 
 if TYPE_CHECKING:
     from kitaru.client.models import ArtifactRef, CheckpointCall, Execution, ExecutionEvent, FailureInfo, PendingWait
@@ -60,17 +61,7 @@ def _line(execution: Execution) -> tuple[str, ...]:
 def failure_line(failure: FailureInfo) -> str:
     """Why something failed, on one line."""
     lines = failure.message.splitlines()
-    return f"{_bare(failure.exception_type)}: {lines[0] if lines else ''}".rstrip(": ")
-
-
-def _bare(exception_type: str) -> str:
-    """As people know it: where a class of this package is defined is nobody's business."""
-    if exception_type.startswith("kitaru."):
-        from kitaru import __all__ as public
-
-        name = exception_type.rpartition(".")[2]
-        return f"kitaru.{name}" if name in public else name
-    return exception_type.removeprefix("builtins.")
+    return f"{shown_type(failure.exception_type)}: {lines[0] if lines else ''}".rstrip(": ")
 
 
 def execution_text(execution: Execution) -> None:
@@ -112,7 +103,7 @@ def execution_text(execution: Execution) -> None:
 
 def failure_text(failure: FailureInfo) -> None:
     """Why something failed, with the traceback."""
-    print(f"\nFailure ({failure.origin.value}): {clean(_bare(failure.exception_type))}: ", end="")
+    print(f"\nFailure ({failure.origin.value}): {clean(shown_type(failure.exception_type))}: ", end="")
     print(clean(failure.message, keep_lines=True))
     for line in (failure.traceback or "").rstrip().splitlines():
         print(f"  {clean(line)}")

@@ -160,3 +160,11 @@ class KitaruFeatureNotAvailableError(KitaruError, NotImplementedError):
     """The feature is documented and not built yet."""
 
     code = "feature-not-available"
+
+
+def shown_type(recorded: str) -> str:
+    """An exception's recorded type as people know it: where a class of this package is defined is nobody's business."""
+    name = recorded.rpartition(".")[2]
+    if recorded.startswith("kitaru."):
+        return f"kitaru.{name}" if name in globals() else name
+    return recorded.removeprefix("builtins.")

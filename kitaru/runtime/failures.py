@@ -12,6 +12,7 @@ from kitaru.domain.errors import (
     KitaruRuntimeError,
     KitaruStateError,
     KitaruUserCodeError,
+    shown_type,
 )
 from kitaru.domain.events import FailureFields
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_NAME_CHARS
@@ -92,4 +93,4 @@ def rebuild(failed: FailureFields) -> BaseException:
             return value
     message = failed.message.data
     text = decode(message) if message is not None else "(erased)"
-    return KitaruUserCodeError(f"{failed.exception_type}: {text}", failure_origin=failed.origin)
+    return KitaruUserCodeError(f"{shown_type(failed.exception_type)}: {text}", failure_origin=failed.origin)

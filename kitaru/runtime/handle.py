@@ -16,6 +16,7 @@ from kitaru.domain.errors import (
     KitaruExecutionError,
     KitaruStateError,
     KitaruUserCodeError,
+    shown_type,
 )
 from kitaru.domain.events import EventBase, ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 from kitaru.domain.state import ExecutionState, ExecutionStatus
@@ -173,7 +174,7 @@ def _error_of(end: EventBase, exec_id: str, cause: BaseException | None) -> Kita
     }.get(end.origin, KitaruExecutionError)
     text = decode(end.message.data) if end.message.data is not None else "(erased)"
     error = kind(
-        f"the execution {exec_id} failed: {end.exception_type}: {text}",
+        f"the execution {exec_id} failed: {shown_type(end.exception_type)}: {text}",
         exec_id=exec_id,
         status="failed",
         failure_origin=end.origin,

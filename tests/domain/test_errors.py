@@ -101,3 +101,13 @@ def test_an_error_without_a_message_has_an_empty_one() -> None:
     raised = KitaruStateError("x")
     raised.args = ()
     assert raised.message == ""
+
+
+def test_every_error_is_a_public_name_and_shown_by_it() -> None:
+    import kitaru
+
+    for name, error in CLASSES.items():
+        assert getattr(kitaru, name) is error
+        assert errors.shown_type(f"kitaru.domain.errors.{name}") == f"kitaru.{name}"
+    assert errors.shown_type("builtins.ValueError") == "ValueError"
+    assert errors.shown_type("kitarus.own.Trouble") == "kitarus.own.Trouble"

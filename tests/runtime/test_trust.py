@@ -139,6 +139,13 @@ def test_a_target_given_by_hand_names_another_place(tmp_path: Path, log: EventLo
     assert log.head(exec_id).state.status == "completed"
 
 
+def test_a_recovered_execution_is_given_as_a_list_gives_it(tmp_path: Path, log: EventLog) -> None:
+    exec_id = recorded_in(log, source(tmp_path / "listed_agent.py"))
+    trust.trust_tree(log.store_id, str(tmp_path))
+    (found,) = kitaru.KitaruClient().executions.recover(exec_id[:30])
+    assert (found.exec_id, found.checkpoints, found.artifacts) == (exec_id, None, None)
+
+
 def test_a_changed_file_is_allowed(tmp_path: Path, log: EventLog) -> None:
     file = source(tmp_path / "changed_agent.py", SIMPLE + "\n# changed\n")
     trust.trust_tree(log.store_id, str(tmp_path))

@@ -75,8 +75,8 @@ def tree(world: Path) -> dict[str, str]:
 def names_for(world: Path) -> list[str]:
     return [
         "..", ".", "../../../outside/escaped", str(world / "outside" / "escaped"), "link/escaped", "a/../../escaped",
-        "~/escaped", "a\0b", "..\\escaped", "%2e%2e%2fescaped", "runners/escaped", "kitaru.db", "con\n", "\ud800", "$HOME/escaped",
-        "`touch escaped`", "; touch escaped", "file:escaped", "x?mode=rwc", "x" * 256,
+        "~/escaped", "a\0b", "..\\escaped", "%2e%2e%2fescaped", "runners/escaped", "kitaru.db", "con\n", "\ud800",
+        "$HOME/escaped", "`touch escaped`", "; touch escaped", "file:escaped", "x?mode=rwc", "x" * 256,
     ]  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def recorded_with(log: EventLog, name: str) -> str:
     )
     head, _ = log.execute(new_id(), c.Start(first, name), 1)
     opened, done = call(1)
-    saved = e.ArtifactSaved(at=1, key=name, name=name, kind="output", value=Payload.of(b"1" * 20_000, "k1"))
+    saved = e.ArtifactSaved(at=1, key=name, name=name, kind="output", value=Payload.of(b'"' + b"1" * 20_000 + b'"', "k1"))
     head = append(log, head, opened.model_copy(update={"name": name, "invocation_id": name}), done, saved)
     return head.exec_id
 

@@ -34,7 +34,8 @@ def backup(folder: str, target: str, progress: Progress | None = None) -> None:
             _remove(target, is_new)
             raise
     except DATABASE_ERRORS as error:
-        raise typed(error, target) from error
+        failure = typed(error, folder)
+        raise failure if failure.code == "store-corrupt" else typed(error, target) from error
     finally:
         source.close()
 

@@ -30,6 +30,8 @@ _ASSERTED = (
     ("PRAGMA trusted_schema", 0),
     ("PRAGMA secure_delete", 1),
     ("PRAGMA journal_mode", "wal"),
+    ("PRAGMA fullfsync", 1),
+    ("PRAGMA journal_size_limit", 16777216),
 )
 
 
@@ -100,9 +102,13 @@ def open_writer(folder: str) -> sqlite3.Connection:
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.execute(schema.BEGIN)  # write access, now and not at the first append
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            is_new = connection.execute("PRAGMA user_version").fetchone()[0] == 0
+            if is_new:
                 _create(connection)
             connection.execute(schema.COMMIT)
+            if is_new:
+                # Into the file itself: were it only in the WAL, a damaged WAL would make the store look empty and new.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             _assert_pragmas(connection, folder)
             return connection
         except BaseException:
