@@ -19,11 +19,20 @@ if TYPE_CHECKING:
     from kitaru.store.leases import FileLeases
     from kitaru.store.log import EventLog, ProjectorFactory
     from kitaru.store.read import Reader
+    from kitaru.store.sqlite.log import SQLiteLog
     from kitaru.store.sqlite.rebuild import Progress
     from kitaru.store.sqlite.verify import Report
 
-_logs: dict[tuple[int, str], EventLog] = {}
+_logs: dict[tuple[int, str], SQLiteLog] = {}
 _opening = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _opening
+    _opening = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def projectors() -> tuple[ProjectorFactory, ...]:
@@ -44,6 +53,9 @@ def open_log(choice: StoreChoice, *, rebuilds: bool = True) -> EventLog:
     key = (os.getpid(), os.path.realpath(choice.location))
     with _opening:
         log = _logs.get(key)
+        if log is not None and not log.is_in_place():
+            _logs.pop(key).close()
+            log = None
         if log is None:
             from kitaru.store.sqlite.log import SQLiteLog
 

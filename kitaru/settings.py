@@ -77,7 +77,7 @@ def configure(
     for name in ("store", "stack", "project"):
         _check_text(name, changes.get(name))
     if isinstance(changes.get("store"), str):
-        changes["store"] = _placed(cast("str", changes["store"]), Path.cwd())
+        changes["store"] = _placed(cast("str", changes["store"]), None)
     if not isinstance(changes.get("cache"), (bool, str, type(None))):
         raise KitaruUsageError(f"cache has to be True, False or a version text such as 'v2', not {cache!r}")
     count = changes.get("retries")
@@ -99,18 +99,19 @@ def resolve_store(explicit: str | os.PathLike[str] | None = None, *, start: Path
     `start` is where the search upwards begins (the current folder). Nothing is made. Raises KitaruUsageError and, for a
     server or a database URL, KitaruFeatureNotAvailableError.
     """
-    here = Path.cwd() if start is None else start
     if explicit is not None:
         _check_text("store", os.fspath(explicit))
-        return StoreChoice(_placed(os.fspath(explicit), here), "given as the store")
+        return StoreChoice(_placed(os.fspath(explicit), start), "given as the store")
     if configured.store is not None:
         return StoreChoice(configured.store, "set by kitaru.configure(store=...)")
     if os.environ.get("KITARU_SERVER_URL"):
         refuse_server("KITARU_SERVER_URL is set")
     named = os.environ.get("KITARU_STORE")
     if named:
-        return StoreChoice(_placed(named, here), "set by KITARU_STORE")
-    return _searched_upwards(here) or StoreChoice(_user_store(), "the user's data folder: nothing nearer names a store")
+        return StoreChoice(_placed(named, start), "set by KITARU_STORE")
+    return _searched_upwards(_here(start)) or StoreChoice(
+        _user_store(), "the user's data folder: nothing nearer names a store"
+    )
 
 
 def resolve_project(explicit: str | None = None) -> str:
@@ -132,7 +133,7 @@ def config_dir() -> Path:
     """The user's folder for keys, tokens and trusted folders: never inside a store. KITARU_CONFIG_DIR moves it."""
     named = os.environ.get("KITARU_CONFIG_DIR")
     if named:
-        return Path(named).expanduser().absolute()
+        return Path(_expanded(named)).absolute()
     return _home_of("XDG_CONFIG_HOME", ".config")
 
 
@@ -152,7 +153,7 @@ def _home_of(variable: str, usual: str) -> Path:
     named = os.environ.get(variable, "")
     if os.path.isabs(named):
         return Path(named) / "kitaru"
-    return Path.home() / ("Library/Application Support" if sys.platform == "darwin" else usual) / "kitaru"
+    return Path(_expanded("~")) / ("Library/Application Support" if sys.platform == "darwin" else usual) / "kitaru"
 
 
 def _searched_upwards(here: Path) -> StoreChoice | None:
@@ -186,7 +187,7 @@ def _named_in(pyproject: Path) -> str | None:
     return named or None
 
 
-def _placed(location: str, base: Path) -> str:
+def _placed(location: str, base: Path | None) -> str:
     """An absolute folder. Raises KitaruUsageError for no folder, KitaruFeatureNotAvailableError for a URL."""
     if "\0" in location or not location.strip():
         raise KitaruUsageError(f"the store {location!r} is no folder; name one")
@@ -197,7 +198,26 @@ def _placed(location: str, base: Path) -> str:
         raise KitaruFeatureNotAvailableError(
             f"the store is a {scheme} URL, and this version keeps stores in folders only: name a folder"
         )
-    return os.path.normpath(base / Path(location).expanduser())
+    expanded = _expanded(location)
+    if os.path.isabs(expanded):
+        return os.path.normpath(expanded)
+    return os.path.normpath(_here(base) / expanded)
+
+
+def _here(start: Path | None) -> Path:
+    """The folder that relative paths begin at. Raises KitaruUsageError when it is gone."""
+    try:
+        return Path.cwd() if start is None else start
+    except FileNotFoundError:
+        raise KitaruUsageError("the current folder is gone; name the store by an absolute path, or change folder") from None
+
+
+def _expanded(path: str) -> str:
+    """The path with its `~` resolved. Raises KitaruUsageError when nobody knows whose home that is."""
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise KitaruUsageError(f"there is no home folder for {path!r}; set HOME, or KITARU_STORE and KITARU_CONFIG_DIR")
+    return expanded
 
 
 def _check_text(name: str, value: object) -> None:

@@ -5,12 +5,16 @@ Nothing is imported here: `kitaru --version` costs what Python costs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     given = list(sys.argv[1:] if argv is None else argv)
     if given in (["--version"], ["-V"]):
         from kitaru import __version__

@@ -91,7 +91,8 @@ def _escaped(char: str) -> str:
 
 def dumped(value: object, *, indent: int | None = None) -> str:
     """JSON that is harmless on a terminal too, and still the same value."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    is_utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, ensure_ascii=not is_utf8, indent=indent)
     return _UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 

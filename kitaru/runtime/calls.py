@@ -167,11 +167,12 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
             else:
                 _complete(session, call, attempt, payload, key)
                 return Outcome(call, value)
-        if isinstance(error, (RunnerLeaves, asyncio.CancelledError)):
+        kind = type(error)  # its own word for its class is not asked: `__class__` can be anything
+        if issubclass(kind, (RunnerLeaves, asyncio.CancelledError)):
             # No outcome: the call was not let finish. It runs again if the flow makes it again.
             _fail(session, scope, error, retry_after=None, closes=False)
             return Outcome(call, error=error)
-        retry = not final and failed < checkpoint.retries and isinstance(error, checkpoint.retry_on)
+        retry = not final and failed < checkpoint.retries and issubclass(kind, checkpoint.retry_on)
         delay = _pause_after(checkpoint, failed) if retry else None
         _fail(session, scope, error, retry_after=delay, closes=not retry)
         if delay is None:
@@ -302,7 +303,7 @@ def _run(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | 
 
 async def _run_async(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | None]:
     if prepared.checkpoint.isolated or not prepared.checkpoint.is_async:
-        running = prepared.session.pool.submit(copy_context().run, _run, prepared, scope)
+        running = prepared.session.bodies.submit(copy_context().run, _run, prepared, scope)
         try:
             return await asyncio.wrap_future(running)
         except asyncio.CancelledError as cancelled:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 _loading = threading.local()
 _load_lock = threading.RLock()
+
+
+def _after_fork_in_child() -> None:
+    global _load_lock
+    _load_lock = threading.RLock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 _digests: dict[str, tuple[int, int, str]] = {}
 
 
@@ -80,11 +88,10 @@ def _import(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
+def load_recorded(target: Target, flow_name: str, store_id: str) -> Flow[..., object]:
     """The flow of a recorded execution. Raises KitaruRuntimeError when it is not from a trusted folder, or gone."""
     if target.file is None:
-        here = (flow for (file, name), flow in flows.items() if name == target.qualname and not os.path.isfile(file))
-        found = next(here, None)
+        found = _find(target.qualname, flow_name, lambda file: not os.path.isfile(file))
         if found is not None:
             return found
         raise KitaruRuntimeError(
@@ -94,9 +101,9 @@ def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
     if "\0" in target.file or not os.path.isabs(target.file):
         raise KitaruRuntimeError(f"the store names the file {target.file!r}, which is no absolute path", code="not-loadable")
     file = os.path.realpath(target.file)
-    for (known, name), flow in flows.items():
-        if name == target.qualname and os.path.realpath(known) == file:
-            return flow
+    here = _find(target.qualname, flow_name, lambda known: os.path.realpath(known) == file)
+    if here is not None:
+        return here
     if not os.path.isfile(file):
         raise KitaruRuntimeError(
             f"the flow's file {file} is gone; put it back, or name its new place: "
@@ -110,7 +117,7 @@ def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
             code="not-trusted",
         )
     module = load_file(file)
-    found = _flow_in(module, target.qualname)
+    found = _flow_in(module, target.qualname, flow_name)
     if found is None:
         raise KitaruRuntimeError(
             f"{file}:{target.qualname} is no flow any more; {_flows_there(module)}. Put it back, or name its new place: "
@@ -121,7 +128,7 @@ def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
 
 
 def _named_flow(module: ModuleType, qualname: str, target: str) -> Flow[..., object]:
-    found = _flow_in(module, qualname)
+    found = _flow_in(module, qualname, None)
     if found is None:
         raise KitaruUsageError(f"{target} is not a flow; {_flows_there(module)}. Decorate a function with @flow")
     return found
@@ -129,17 +136,28 @@ def _named_flow(module: ModuleType, qualname: str, target: str) -> Flow[..., obj
 
 def _flows_there(module: ModuleType) -> str:
     file = os.path.realpath(module.__file__ or "")
-    there = sorted(name for (known, name) in flows if os.path.realpath(known) == file)
+    there = sorted(name for (known, name, _) in flows if os.path.realpath(known) == file)
     return f"flows there: {', '.join(there) or 'none'}"
 
 
-def _flow_in(module: ModuleType, qualname: str) -> Flow[..., object] | None:
+def _find(qualname: str, flow_name: str | None, is_there: Callable[[str], bool]) -> Flow[..., object] | None:
+    """The flow decorated last under that name. A function at the top of its file may have been given another name since;
+    among those made in a loop or by lambdas nothing but the name tells which it is.
+    """
+    fits = [flow for (file, known, _), flow in flows.items() if known == qualname and is_there(file)]
+    named = [flow for flow in fits if flow_name in (None, flow.name)]
+    if named:
+        return named[-1]
+    return fits[0] if len(fits) == 1 and "<" not in qualname else None
+
+
+def _flow_in(module: ModuleType, qualname: str, flow_name: str | None) -> Flow[..., object] | None:
     from kitaru.runtime.flow import Flow
 
     file = os.path.realpath(module.__file__ or "")
-    for (known, name), flow in flows.items():
-        if name == qualname and os.path.realpath(known) == file:
-            return flow
+    here = _find(qualname, flow_name, lambda known: os.path.realpath(known) == file)
+    if here is not None:
+        return here
     found: object = module
     for part in qualname.split("."):
         found = vars(found).get(part) if hasattr(found, "__dict__") else None

@@ -36,12 +36,15 @@ class Failure(NamedTuple):
 
 def describe(error: BaseException, origin: FailureOrigin = FailureOrigin.USER_CODE) -> Failure:
     """What is kept of an exception: its class by name, message, traceback, and itself as a value if it encodes."""
+    kind = type(error)
     try:
         message = str(error)
-    except Exception as broken:
+    except BaseException as broken:  # whatever it raises, the failure is recorded
         message = f"<str() of the exception raised {type(broken).__name__}>"
-    trace = "".join(traceback.format_exception(error, limit=-50)) if error.__traceback__ is not None else ""
-    kind = type(error)
+    try:
+        trace = "".join(traceback.format_exception(error, limit=-50)) if error.__traceback__ is not None else ""
+    except BaseException as broken:
+        trace = f"<the traceback could not be told: {type(broken).__name__}>"
     return Failure(
         origin=origin,
         exception_type=f"{canonical_module(kind.__module__)}.{kind.__qualname__}"[:MAX_NAME_CHARS],
@@ -54,13 +57,15 @@ def describe(error: BaseException, origin: FailureOrigin = FailureOrigin.USER_CO
 def _as_value(error: BaseException) -> Payload | None:
     """The exception itself, or as much of it as encodes; None for a class that nobody can find again."""
     for most in _PART_BYTES:
-        kept = error if most is None else bare_exception(error, most)
-        if kept is None:
-            return None
         try:
+            kept = error if most is None else bare_exception(error, most)
+            if kept is None:
+                return None
             recorded = encode(kept)
         except ValueNotEncodable:
             continue
+        except BaseException:  # its own methods raised
+            return None
         if len(recorded) <= INLINE_PAYLOAD_BYTES:
             return Payload.of(recorded, CODEC)
     return None
@@ -76,11 +81,12 @@ def text_payload(text: str, *, keep_end: bool = False) -> Payload:
 
 def origin_of(error: BaseException) -> FailureOrigin:
     """Where an exception that left a body came from, by the class that this package raised it with."""
-    if isinstance(error, KitaruDivergenceError):
+    kind = type(error)
+    if issubclass(kind, KitaruDivergenceError):
         return FailureOrigin.DIVERGENCE
-    if isinstance(error, KitaruBackendError):
+    if issubclass(kind, KitaruBackendError):
         return FailureOrigin.BACKEND
-    if isinstance(error, (KitaruRuntimeError, KitaruStateError)):
+    if issubclass(kind, (KitaruRuntimeError, KitaruStateError)):
         return FailureOrigin.RUNTIME
     return FailureOrigin.USER_CODE
 

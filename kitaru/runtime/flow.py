@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.runtime import registry
@@ -19,6 +19,8 @@ from kitaru.runtime.options import (
 )
 
 if TYPE_CHECKING:
+    from types import FunctionType
+
     from kitaru.runtime.handle import FlowHandle
 
 P = ParamSpec("P")
@@ -75,7 +77,10 @@ class Flow(Generic[P, R]):
         self.strict = strict
         self.is_async = bool(code.co_flags & _COROUTINE)
         self.settings = RunSettings(tags=checked_tags(tags))
-        registry.flows[code.co_filename, fn.__qualname__] = self
+        self.source = _undecorated(fn)
+        key = (self.source.__code__.co_filename, self.source.__qualname__, self.name)
+        registry.flows.pop(key, None)
+        registry.flows[key] = self
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Never: a flow is started by `run`. Raises KitaruUsageError."""
@@ -131,6 +136,16 @@ class Flow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<flow {self.name} ({self.__module__}.{self.__qualname__})>"
+
+
+def _undecorated(fn: Callable[..., object]) -> FunctionType:
+    """The user's own function under decorators that keep it as `__wrapped__`: where it is written is where it is loaded."""
+    for _ in range(100):
+        inner = getattr(fn, "__wrapped__", None)
+        if getattr(inner, "__code__", None) is None:
+            break
+        fn = cast("Callable[..., object]", inner)
+    return cast("FunctionType", fn)
 
 
 @overload

@@ -7,10 +7,13 @@ then one result; a child that dies is a failed attempt.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import BinaryIO, cast
 
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
@@ -60,13 +63,14 @@ def run(prepared: Prepared, scope: CallScope) -> object:
             f"an argument of the isolated checkpoint {checkpoint.name!r} does not encode: {refused}"
         ) from refused
     child = subprocess.Popen(
-        [sys.executable, "-m", "kitaru.runtime.isolated"],
+        [sys.executable, "-P", "-m", "kitaru.runtime.isolated"],  # -P: not from whatever folder this runs in
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         process_group=0,  # Ctrl-C is for the runner, which lets the body end
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
     )
-    scope.abandon = child.kill
+    scope.abandon = partial(_kill, child)
+    threading.Thread(target=_end_group, args=(child,), name="kitaru-isolated", daemon=True).start()
     too_late = threading.Event()
     timer = _deadline(child, checkpoint.timeout, too_late)
     try:
@@ -86,12 +90,25 @@ def run(prepared: Prepared, scope: CallScope) -> object:
     finally:
         if timer is not None:
             timer.cancel()
-        if child.poll() is None:
-            child.kill()
+        _kill(child)
         child.wait()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End the child and what it has forked: they are a process group, which exists until the child is waited for."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """Once the child has ended, end what it left behind: it holds the pipe open, and nobody would see the end."""
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        _kill(child)
 
 
 def _folder_of(prepared: Prepared) -> str | None:
@@ -105,7 +122,7 @@ def _deadline(child: subprocess.Popen[bytes], timeout: float | None, too_late: t
 
     def kill() -> None:
         too_late.set()
-        child.kill()
+        _kill(child)
 
     timer = threading.Timer(timeout, kill)
     timer.daemon = True

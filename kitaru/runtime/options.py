@@ -13,6 +13,8 @@ from kitaru.domain.errors import KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS, MAX_TAGS
 
 Cache = bool | str | None
+MAX_COUNT = 2**53 - 1
+"""The largest whole number that every reader of JSON takes as one."""
 
 
 class ImageSettings(NamedTuple):
@@ -53,16 +55,17 @@ def checked_cache(cache: object, what: str) -> Cache:
 
 def checked_count(value: object, what: str) -> int:
     """A whole number from 0. Raises KitaruUsageError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise KitaruUsageError(f"{what} has to be a whole number from 0, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
+        shown = repr(value) if not isinstance(value, int) or abs(value) <= MAX_COUNT else "a larger one"
+        raise KitaruUsageError(f"{what} has to be a whole number from 0 to {MAX_COUNT}, not {shown}")
     return value
 
 
 def checked_amount(value: object, what: str) -> float:
     """A finite number from 0. Raises KitaruUsageError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
-        return value
-    raise KitaruUsageError(f"{what} has to be a finite number from 0, not {value!r}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
+        return float(value)
+    raise KitaruUsageError(f"{what} has to be a number from 0 to {MAX_COUNT}")
 
 
 def checked_seconds(value: object, what: str) -> float:

@@ -13,7 +13,7 @@ import sys
 import threading
 from asyncio import Runner
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol, cast
 
@@ -130,10 +130,12 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _stop_and_say_so() -> None:
     _state["interrupted"] = True
-    for exec_id in stop_all():
-        sys.stderr.write(f"stopping {exec_id} at its next boundary; go on later with: kitaru recover {exec_id}\n")
-    sys.stderr.write("(Ctrl-C again exits at once)\n")
-    sys.stderr.flush()
+    lines = [
+        f"stopping {exec_id} at its next boundary; go on later with: kitaru recover {exec_id}\n" for exec_id in stop_all()
+    ]
+    with suppress(AttributeError, OSError, ValueError):  # nobody listens: there may be no stderr, or a closed one
+        sys.stderr.write("".join(lines) + "(Ctrl-C again exits at once)\n")
+        sys.stderr.flush()
 
 
 def _stay_until_all_left() -> None:

@@ -59,7 +59,8 @@ def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None
     Raises KitaruStateError when somebody runs it or it waits, KitaruRuntimeError when its flow cannot be loaded.
     """
     if flow is None:
-        flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
+        started = started_event(log, exec_id)
+        flow = code.load_recorded(started.target, started.flow_name, log.store_id)
     with process.beginning(log.location, exec_id):
         state = log.head(exec_id).state
         lost = state.epoch if _is_gone(log, state.runner) else None

@@ -225,7 +225,7 @@ class Runner:
 
     def _may_retry(self, error: BaseException) -> bool:
         session = self._session
-        if isinstance(error, KitaruDivergenceError) or not isinstance(error, Exception):
+        if issubclass(type(error), KitaruDivergenceError) or not issubclass(type(error), Exception):
             return False
         return session.history.automatic_retries < session.options.retries and not session.state.in_flight
 

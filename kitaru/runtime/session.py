@@ -71,6 +71,7 @@ class Session:
         self.is_async = is_async
         self.submitted: set[Future[Outcome]] = set()
         self._pool: ThreadPoolExecutor | None = None
+        self._bodies: ThreadPoolExecutor | None = None
         self._head = head
         self._lock = threading.Lock()
 
@@ -153,10 +154,18 @@ class Session:
             self._pool = ThreadPoolExecutor(_SUBMIT_THREADS, thread_name_prefix=f"kitaru-{self.exec_id[-6:]}")
         return self._pool
 
+    @property
+    def bodies(self) -> ThreadPoolExecutor:
+        """The threads in which async calls run bodies that block. Submitted calls may wait for these, never the reverse."""
+        if self._bodies is None:
+            self._bodies = ThreadPoolExecutor(_SUBMIT_THREADS, thread_name_prefix=f"kitaru-body-{self.exec_id[-6:]}")
+        return self._bodies
+
     def close(self) -> None:
         """End the threads; calls that were not begun are dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._bodies):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def check_leaving(self) -> None:
         """Raise RunnerLeaves when the runner is to go: called at every boundary, recorded or not."""

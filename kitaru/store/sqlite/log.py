@@ -183,6 +183,10 @@ class SQLiteLog:
         """Fold every event again into the read models, while writers go on; how many events that were."""
         return rebuild(self._folder, self.writer, self.projectors, progress=progress)
 
+    def is_in_place(self) -> bool:
+        """Whether the store is still where it was opened."""
+        return self.writer.is_in_place()
+
     def close(self) -> None:
         """Release files, connections, threads and the lease."""
         if self._is_forgotten:

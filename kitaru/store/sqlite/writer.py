@@ -10,6 +10,7 @@ other error takes the transaction back for all of them.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -55,6 +56,8 @@ class GroupCommit:
         self._lock = lock
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = connection
+        self._path = database_path(folder)
+        self._place = _place_of(self._path)
         self._is_full = True
         self._refusal: KitaruUsageError | None = None
         self._is_closed = False
@@ -71,6 +74,13 @@ class GroupCommit:
         self._take_part(member)
         if member.error is not None:
             raise member.error
+
+    def is_in_place(self) -> bool:
+        """Whether the open file is still the one at its path. Asks for its entry only: opening it would drop locks."""
+        try:
+            return _place_of(self._path) == self._place
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the connection after the last commit; later ones are refused."""
@@ -210,7 +220,14 @@ class GroupCommit:
         try:
             if connection is None:
                 connection = self._connection = open_writer(self._folder)
+                self._place = _place_of(self._path)
                 self._is_full = True
+            elif not self.is_in_place():
+                # What is written to a removed file is gone with it; a moved one is another store by now.
+                raise KitaruBackendError(
+                    f"the store {self._folder} was removed, moved or replaced while open; put it back, or run again",
+                    code="store-gone",
+                )
             is_full = False
             for member in group:
                 if member.is_outcome:
@@ -307,3 +324,8 @@ def _wake(member: Member) -> None:
     if member.wake is not None and member.wake.locked():
         with contextlib.suppress(RuntimeError):  # somebody else was faster
             member.wake.release()
+
+
+def _place_of(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
