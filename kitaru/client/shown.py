@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -26,8 +27,11 @@ def moment(microseconds: int) -> datetime:
 
 def shown(data: bytes | None) -> object:
     """The plain form of recorded bytes; None for nothing, or for what was erased."""
-    if data is None or _TAG not in data:
-        return None if data is None else loads(data)
+    if data is None:
+        return None
+    if _TAG not in data:
+        with suppress(ValueError):  # else the codec says in words what is wrong
+            return loads(data)
     from kitaru.store.values import to_plain
 
     return to_plain(data)

@@ -293,7 +293,10 @@ def _tree_of(payload: Payload | None) -> Tree:
 
 
 def _parsed(data: object) -> Tree:
-    tree = loads(data) if isinstance(data, (bytes, str)) else None
+    try:
+        tree = loads(data) if isinstance(data, (bytes, str)) else None
+    except ValueError:
+        tree = None  # not the codec's bytes: the event keeps them, the listing has nothing to show
     return cast("Tree", tree) if is_tree(tree) else {}
 
 

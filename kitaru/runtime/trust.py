@@ -51,7 +51,8 @@ def is_trusted(store_id: str, file: str) -> bool:
         return False
     folder = os.path.dirname(real)
     return folder in trusted["folders"] or any(
-        folder == tree or folder.startswith(tree.rstrip(os.sep) + os.sep) for tree in trusted["trees"]
+        os.path.isabs(tree) and (folder == tree or folder.startswith(tree.rstrip(os.sep) + os.sep))
+        for tree in trusted["trees"]
     )
 
 

@@ -7,6 +7,7 @@ Several logs of one folder in a process share the lease: a second descriptor of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -89,6 +90,8 @@ class FileLeases:
                 lease = _leases.get(key)
                 if lease is None:
                     try:
+                        if os.path.islink(self._folder):  # it would lead out of the store, and files there are unlinked
+                            raise OSError(errno.ELOOP, "it is a symbolic link")
                         self._sweep()
                         lease = _leases[key] = _Lease(self._folder, self._seconds)
                     except OSError as error:
@@ -136,7 +139,7 @@ class FileLeases:
             return
         own = {lease.runner + _SUFFIX for lease in _leases.values()}
         for name in names[:_MOST_SWEPT]:
-            if name in own or not name.endswith(_SUFFIX):
+            if name in own or not name.endswith(_SUFFIX) or not _RUNNER_ID.fullmatch(name.removesuffix(_SUFFIX)):
                 continue
             path = os.path.join(self._folder, name)
             if not _is_held(path):

@@ -262,7 +262,6 @@ def test_an_entry_of_the_trusted_folders_that_is_no_real_folder_trusts_nothing(
     assert not trust.is_trusted(log.store_id, str(file))
 
 
-@pytest.mark.xfail(strict=True, reason="an empty entry of `trees` is read as the root of the file system")
 def test_an_empty_entry_of_the_trusted_trees_trusts_nothing(tmp_path: Path, log: EventLog) -> None:
     (tmp_path / "config").mkdir(exist_ok=True)
     (tmp_path / "config" / "trust.json").write_text(json.dumps({log.store_id: {"folders": [], "trees": [""]}}))

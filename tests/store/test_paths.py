@@ -259,10 +259,6 @@ def test_a_link_in_a_store_leads_nobody_outside(what: str, world: Path) -> None:
     assert tree(world) == before
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="leases follow a link in the place of runners/: a lock is made there, and other files' *.lock deleted",
-)
 def test_a_link_in_the_place_of_the_leases_makes_and_removes_nothing_where_it_leads(world: Path) -> None:
     store = world / "deep" / "store"
     store.mkdir()
