@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from kitaru.runtime.flow import FlowHandle as FlowHandle
     from kitaru.runtime.flow import flow as flow
     from kitaru.runtime.options import ImageSettings as ImageSettings
+    from kitaru.runtime.waits import sleep as sleep
+    from kitaru.runtime.waits import sleep_async as sleep_async
+    from kitaru.runtime.waits import wait as wait
+    from kitaru.runtime.waits import wait_async as wait_async
     from kitaru.settings import configure as configure
     from kitaru.settings import connect as connect
 
@@ -77,6 +81,7 @@ _HOMES = {
     ),
     "kitaru.runtime.flow": ("FlowHandle", "flow"),
     "kitaru.runtime.options": ("ImageSettings",),
+    "kitaru.runtime.waits": ("sleep", "sleep_async", "wait", "wait_async"),
     "kitaru.settings": ("configure", "connect"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -114,7 +119,11 @@ __all__ = [
     "log",
     "progress",
     "save",
+    "sleep",
+    "sleep_async",
     "tag",
+    "wait",
+    "wait_async",
 ]
 
 

@@ -125,6 +125,11 @@ def _steps(prepared: Prepared) -> _Steps:
         found = reuse.find(session, key)
         if found is not None:
             return _reused(session, prepared, digest, found)
+    if recorded is None and session.original is not None and not opaque:
+        taken = session.original.find(prepared.invocation_id, digest)
+        if taken is not None:
+            output = taken.output.model_copy(update={"data": session.load(taken.output)})
+            return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
     call = recorded.call if recorded is not None else 0
     attempt = recorded.attempt if recorded is not None else 0
     failed = recorded.failures if recorded is not None else 0

@@ -19,6 +19,7 @@ from kitaru.domain.errors import (
 from kitaru.domain.events import EventBase, ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 from kitaru.domain.state import ExecutionState, ExecutionStatus
 from kitaru.runtime import process
+from kitaru.runtime.clock import installed
 from kitaru.runtime.leaving import Reason
 from kitaru.runtime.runner import Runner
 from kitaru.store.log import EventLog
@@ -82,13 +83,27 @@ class FlowHandle(Generic[R]):
             if runner is not None:
                 self._explain(runner)
                 self._runner = None
-            elif state.runner is None or not self._log.leases.is_alive(state.runner):
-                from kitaru.runtime.recovery import take_over
-
-                self._runner = take_over(self._log, self.exec_id, self._flow)
+                continue
+            if self._take_over():
                 continue
             left = _remaining(deadline, self.exec_id)
             self._log.changes.wait(token, _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS))
+
+    def _take_over(self) -> bool:
+        """Go on here with an execution that nobody runs and that waits for nothing any more; whether it goes on."""
+        from kitaru.runtime import recovery
+
+        head = self._log.head(self.exec_id)
+        state = head.state
+        if state.runner is not None and not recovery.runner_is_lost(self._log, head):
+            return False
+        if any(p.expires_at is None or p.expires_at > installed().now() for p in state.pending):
+            return False
+        try:
+            self._runner = recovery.take_over(self._log, self.exec_id, self._flow)
+        except KitaruStateError:
+            return False  # somebody else was faster, or it has ended
+        return True
 
     def _explain(self, runner: Runner) -> None:
         """Raise why this process's runner left the execution unfinished, unless another one goes on with it."""
@@ -97,7 +112,7 @@ class FlowHandle(Generic[R]):
             raise KitaruStateError(
                 f"the runner of {self.exec_id} was stopped; go on with: kitaru recover {self.exec_id}", code="stopped"
             )
-        if reason is Reason.FENCED:
+        if reason in (Reason.FENCED, Reason.SUSPENDED):
             return
         if isinstance(runner.error, KitaruError):
             raise runner.error

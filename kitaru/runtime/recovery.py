@@ -24,14 +24,19 @@ _LIST_RUNNING = "SELECT exec_id FROM executions WHERE project = ? AND status = '
 
 def is_lost(log: EventLog, head: Head) -> bool:
     """Whether the execution should be running and nobody runs it."""
-    state = head.state
-    if state.status is not ExecutionStatus.RUNNING:
+    if head.state.status is not ExecutionStatus.RUNNING:
         return False
-    if state.runner is None:
-        return True
-    if state.runner == log.leases.acquire():
+    return head.state.runner is None or runner_is_lost(log, head)
+
+
+def runner_is_lost(log: EventLog, head: Head) -> bool:
+    """Whether a runner is recorded that lives no more, or that has left without being able to say so."""
+    runner = head.state.runner
+    if runner is None:
+        return False
+    if runner == log.leases.acquire():
         return process.find(log.location, head.exec_id) is None
-    return not log.leases.is_alive(state.runner)
+    return not log.leases.is_alive(runner)
 
 
 def lost_executions(log: EventLog, project: str) -> list[str]:
@@ -49,18 +54,22 @@ def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -
     return [take_over(log, exec_id, flow) for exec_id in exec_ids]
 
 
-def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None) -> Runner:
-    """Claim a lost execution and run it on. Raises KitaruStateError when somebody runs it or it waits."""
+def take_over(
+    log: EventLog, exec_id: str, flow: Flow[..., object] | None = None, *, stay_seconds: float | None = None
+) -> Runner:
+    """Claim an execution that nobody runs, and run it on. Raises KitaruStateError when somebody does, or it waits."""
     head = log.head(exec_id)
     if flow is None:
         flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
-    lost = head.state.epoch if is_lost(log, head) else None
+    lost = head.state.epoch if runner_is_lost(log, head) else None
     log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
-    return launch(log, exec_id, flow)
+    return launch(log, exec_id, flow, stay_seconds=stay_seconds)
 
 
-def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:
-    """Run an execution that this process has just claimed."""
+def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds: float | None = None) -> Runner:
+    """Run an execution that this process has just claimed; `stay_seconds` is how long it stays for a wait at most."""
+    from kitaru.runtime.replaying import original_of
+
     head = log.head(exec_id)
     history = History()
 
@@ -75,7 +84,11 @@ def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:
         raise KitaruNotFoundError(f"the execution {exec_id} has no events in the store {log.location}")
     if state.runner != log.leases.acquire():
         raise KitaruStateError(f"another runner has taken the execution {exec_id} over")
-    session = Session(log, head._replace(state=state), history.started.options, installed_clock(), history, is_async=flow.is_async)
+    session = Session(
+        log, head._replace(state=state), history.started.options, installed_clock(), history, is_async=flow.is_async
+    )
+    session.original = original_of(log, history.started)
+    session.stay_seconds = stay_seconds
     runner = Runner(flow.fn, session)
     runner.start()
     return runner

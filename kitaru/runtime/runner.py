@@ -27,7 +27,6 @@ from kitaru.runtime.history import History
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
-from kitaru.store.log import EventLog
 from kitaru.store.values import ValueNotEncodable, decode
 
 logger = logging.getLogger("kitaru")
@@ -110,7 +109,7 @@ class Runner:
                     return
             elif self._may_retry(error):
                 self._record(lambda at: ExecutionRetried(at=at, by="flow", automatic=True))
-                session.rewind(read_history(session.log, self.exec_id))
+                session.rewind(History.read(session.log, self.exec_id))
                 continue
             self._fail(error)
             return
@@ -163,7 +162,7 @@ class Runner:
         await asyncio.wait({main, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not main.done():
             # What is in flight may end, unless nobody can record it or it was told to stop.
-            while session.reason is Reason.STOPPED and session.state.in_flight and not main.done():  # noqa: ASYNC110
+            while session.reason in (Reason.STOPPED, Reason.SUSPENDED) and session.state.in_flight and not main.done():  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
             session.unwound = session.unwound or not main.done()
             main.cancel()
@@ -196,6 +195,8 @@ class Runner:
     def _complete(self, value: object) -> BaseException | None:
         try:
             self._session.history.check_all_made()
+            if self._session.original is not None:
+                self._session.original.history.check_all_made()
             output, _ = encode_payload(value, "what the flow returned")
         except (KitaruDivergenceError, ValueNotEncodable) as refused:
             return refused
@@ -247,11 +248,3 @@ def _task_with_path(
             own = own.copy()
             own.run(lambda: current.set(child))
     return asyncio.Task(coro, loop=loop, context=own, **options)  # type: ignore[arg-type]
-
-
-def read_history(log: EventLog, exec_id: str) -> History:
-    """The index of everything recorded."""
-    history = History()
-    for recorded in log.read(exec_id):
-        history.add(recorded.event)
-    return history

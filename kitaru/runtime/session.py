@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
 from typing import TYPE_CHECKING
 
 from kitaru.domain.commands import Report
@@ -34,7 +35,11 @@ from kitaru.store.log import AppendConflict, EventLog, Head, OutcomeUnknown
 from kitaru.store.values import CODEC, ValueNotEncodable, encode_exact
 
 if TYPE_CHECKING:
+    from asyncio import Task
+
     from kitaru.runtime.calls import Outcome
+    from kitaru.runtime.replaying import Original
+    from kitaru.runtime.waits import Parked
 
 _APPEND_TRIES = 3
 _SUBMIT_THREADS = 32
@@ -68,6 +73,12 @@ class Session:
         self.divergence: KitaruDivergenceError | None = None
         self.is_async = is_async
         self.submitted: set[Future[Outcome]] = set()
+        self.stay_seconds: float | None = None
+        """How long this runner stays for a wait at most; None: as long as the wait says."""
+        self.original: Original | None = None
+        """What this execution replays."""
+        self.parked: list[Parked] = []
+        self.watcher: Task[None] | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._head = head
         self._lock = threading.Lock()
@@ -136,6 +147,7 @@ class Session:
         state = self._head.state
         for recorded in self.log.read(self.exec_id, after=state.version, limit=end.version - state.version):
             state = evolve(state, recorded.event)  # type: ignore[arg-type]
+            self.history.add(recorded.event)
         self._head = end._replace(state=state)
         if state.epoch != self.epoch or (state.runner is None and not _is_finished(state)):
             raise KitaruFencedError(f"another runner has taken {self.exec_id} over (epoch {state.epoch})")
@@ -143,6 +155,21 @@ class Session:
             self.leave(Reason.CANCELLED, KitaruExecutionError(f"the execution {self.exec_id} was cancelled"))
         elif state.cancel_requested:
             self.leave(Reason.CANCELLED)
+
+    def poll(self) -> None:
+        """Take in what others have appended since: an answer, a cancel, another runner's claim."""
+        with self._lock:
+            if self.broken is not None:
+                return
+            try:
+                if self.log.head(self.exec_id).version != self.state.version:
+                    self._catch_up()
+            except KitaruFencedError as fenced:
+                self.leave(Reason.FENCED, fenced)
+
+    def drain(self) -> None:
+        """Let submitted calls end before the body is unwound."""
+        wait_for_futures(list(self.submitted))
 
     @property
     def pool(self) -> ThreadPoolExecutor:

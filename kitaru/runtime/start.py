@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from kitaru.domain.commands import Start
 from kitaru.domain.errors import (
-    KitaruFeatureNotAvailableError,
     KitaruStateError,
     KitaruUsageError,
 )
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _warned_about_images: set[str] = set()
+STACKS = ("local", "worker")
+"""Where flows run: in the process that starts them, or in any `kitaru worker` on the same store."""
+
 _OPTIONS = ("stack", "cache", "retries", "image")
 
 
@@ -44,13 +46,12 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             'under `if __name__ == "__main__":`',
             code="unguarded-script",
         )
-    from kitaru.compose import open_log
     from kitaru.settings import configured as settings
-    from kitaru.settings import resolve_project, resolve_store
+    from kitaru.settings import resolve_project
 
     project = resolve_project()
     given = {name: inputs.pop(name) for name in _OPTIONS if name in inputs}
-    log = open_log(resolve_store())
+    log = open_log()
     started = ExecutionStarted(
         at=installed_clock().now(),
         flow_id=flow_id(log.store_id, project, flow.name),
@@ -68,26 +69,40 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
         ),
         stack=_stack(_first(given.get("stack"), flow.stack, settings.stack, "local")),
         tags=flow.settings.tags,
-        inputs=_encoded_inputs(flow, args, inputs),
+        inputs=encoded_inputs(flow, args, inputs),
         metadata=None if not flow.settings.metadata else encode_payload(dict(flow.settings.metadata), "metadata")[0],
         idempotency_key=flow.settings.idempotency_key or _child_key(flow.name),
     )
     if started.target.file is not None:
         trust.trust_folder_of(log.store_id, started.target.file)
-    return _begin(flow, log, started)
+    return begin(flow, log, started, Start(started, log.leases.acquire() if started.stack == "local" else None))
 
 
-def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> FlowHandle[R]:
+def open_log() -> EventLog:
+    """The log of the store that is configured here."""
+    from kitaru.compose import open_log as opened
+    from kitaru.settings import resolve_store
+
+    return opened(resolve_store())
+
+
+def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command: Start) -> FlowHandle[R]:
+    """Append the start and set the runner going, unless the execution is left to a worker."""
     exec_id = new_exec_id()
-    head, events = log.execute(exec_id, Start(started, log.leases.acquire()), started.at)
+    head, events = log.execute(exec_id, command, started.at)
     if not events:
         return _existing(flow, log, head.exec_id, started)
+    if command.runner is None:
+        return FlowHandle(log, exec_id, flow, None)
+    from kitaru.runtime.replaying import original_of
+
     state = ABSENT
     history = History()
     for event in events:
         state = evolve(state, cast("Event", event))
         history.add(event)
     session = Session(log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async)
+    session.original = original_of(log, started)
     runner = Runner(flow.fn, session)
     runner.start()
     return FlowHandle(log, exec_id, flow, runner)
@@ -109,7 +124,8 @@ def new_exec_id() -> str:
     return uuid7(installed_clock().now() // 1000, int.from_bytes(os.urandom(10)))
 
 
-def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
+def encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
+    """The inputs as a flow's parameters, encoded. Raises KitaruUsageError that names the parameter."""
     try:
         bound = inspect.signature(flow.fn).bind(*args, **inputs)
     except TypeError as error:
@@ -145,11 +161,9 @@ def _cache_from_environment() -> Cache:
 
 
 def _stack(stack: object) -> str:
-    if stack == "local":
-        return "local"
-    if stack == "worker":
-        raise KitaruFeatureNotAvailableError("the stack 'worker' is not built yet; run on 'local'")
-    raise KitaruUsageError(f"there is no stack {stack!r}; there is 'local'")
+    if stack not in STACKS:
+        raise KitaruUsageError(f"there is no stack {stack!r}; there are {' and '.join(repr(name) for name in STACKS)}")
+    return str(stack)
 
 
 def _image(image: object, flow_name: str) -> str | None:

@@ -236,7 +236,11 @@ class EventLogContract:
     def test_a_payload_that_is_nowhere_is_refused(self) -> None:
         head = start(self.log)
         with raises(KitaruNotFoundError, KitaruRuntimeError):
-            append(self.log, head, e.ExecutionCompleted(at=4, output=Payload(digest=digest_of(_LARGE), size=len(_LARGE), codec="k1")))
+            append(
+                self.log,
+                head,
+                e.ExecutionCompleted(at=4, output=Payload(digest=digest_of(_LARGE), size=len(_LARGE), codec="k1")),
+            )
         assert self.log.head(head.exec_id).version == 2
 
     def test_a_shared_payload_stays_while_somebody_has_it(self) -> None:

@@ -1,0 +1,98 @@
+"""A worker: takes executions that nobody runs and that wait for nothing, and runs them in this process.
+
+Those are queued ones (`run(stack="worker")`), those whose wait was answered or whose time has come, and those whose runner
+died. Several workers on one store are safe: a claim is decided in the store, and one of them wins. A worker does not stay
+for a wait; it leaves at once and takes what can run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import cast
+
+from kitaru.domain.commands import Cancel
+from kitaru.domain.errors import KitaruError, KitaruNotFoundError, KitaruStateError
+from kitaru.domain.state import ExecutionStatus
+from kitaru.runtime import recovery
+from kitaru.runtime.clock import installed as installed_clock
+from kitaru.runtime.runner import Runner
+from kitaru.store.log import EventLog, Head
+
+logger = logging.getLogger("kitaru")
+_LOOK_SECONDS = 1.0
+_LIST_UNFINISHED = """SELECT exec_id FROM executions WHERE project = ? AND status IN ('running', 'waiting')
+    AND (status = 'running' OR number IN (SELECT number FROM pending_waits WHERE expires_at <= ?)) ORDER BY number"""
+_NEXT_DUE = "SELECT min(expires_at) FROM pending_waits WHERE expires_at > ?"
+
+
+class Worker:
+    """Runs up to `concurrency` executions at once until `stop`."""
+
+    def __init__(self, log: EventLog, project: str, *, concurrency: int = 4) -> None:
+        self._log = log
+        self._project = project
+        self._concurrency = concurrency
+        self._stopping = threading.Event()
+        self._live: dict[str, Runner] = {}
+        self._refused: dict[str, str] = {}
+
+    def stop(self) -> None:
+        """Take nothing more, and leave what runs at its next boundary."""
+        self._stopping.set()
+        for runner in list(self._live.values()):
+            runner.stop()
+
+    def run(self) -> None:
+        """Work until `stop`, then wait until everything that ran here has left."""
+        while not self._stopping.is_set():
+            token = self._log.changes.token()
+            self.turn()
+            self._log.changes.wait(token, self._pause())
+        for runner in self._live.values():
+            runner.join()
+
+    def turn(self) -> int:
+        """Take what can be taken now; how many were."""
+        self._live = {exec_id: runner for exec_id, runner in self._live.items() if not runner.done.is_set()}
+        taken = 0
+        for (exec_id,) in cast(
+            "list[tuple[str]]", self._log.query(_LIST_UNFINISHED, (self._project, installed_clock().now()))
+        ):
+            if self._stopping.is_set() or len(self._live) >= self._concurrency:
+                break
+            if exec_id not in self._live and self._take(exec_id):
+                taken += 1
+        return taken
+
+    def _take(self, exec_id: str) -> bool:
+        try:
+            head = self._log.head(exec_id)
+            if not self._is_free(head):
+                return False
+            if head.state.cancel_requested:
+                self._log.execute(exec_id, Cancel("worker", head.state.epoch), installed_clock().now())
+                return False
+            self._live[exec_id] = recovery.take_over(self._log, exec_id, stay_seconds=0.0)
+            self._refused.pop(exec_id, None)
+            return True
+        except (KitaruStateError, KitaruNotFoundError):
+            return False  # another worker was faster, or it has ended
+        except KitaruError as error:
+            if self._refused.get(exec_id) != str(error):
+                self._refused[exec_id] = str(error)
+                logger.warning("cannot take %s: %s", exec_id, error)
+            return False
+
+    def _is_free(self, head: Head) -> bool:
+        state = head.state
+        if state.status not in (ExecutionStatus.RUNNING, ExecutionStatus.WAITING):
+            return False
+        return state.runner is None or recovery.runner_is_lost(self._log, head)
+
+    def _pause(self) -> float:
+        if len(self._live) >= self._concurrency:
+            return 0.05  # a runner that ends commits, and so wakes; this is for one that only left
+        now = installed_clock().now()
+        due = cast("list[tuple[int | None]]", self._log.query(_NEXT_DUE, (now,)))[0][0]
+        return _LOOK_SECONDS if due is None else min(_LOOK_SECONDS, max(0.0, (due - now) / 1_000_000))
