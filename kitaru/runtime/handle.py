@@ -74,14 +74,15 @@ class FlowHandle(Generic[R]):
     def _wait(self, deadline: float | None) -> None:
         while True:
             token = self._log.changes.token()
-            runner = self._runner or cast("Runner | None", process.find(self._log.location, self.exec_id))
+            runner = cast("Runner | None", process.find(self._log.location, self.exec_id)) or self._runner
             if runner is not None and not runner.done.wait(_remaining(deadline, self.exec_id)):
                 continue
             state = self._log.head(self.exec_id).state
             if _status(state).is_finished:
                 return
             if runner is not None:
-                self._explain(runner)
+                if runner.session.epoch == state.epoch:
+                    self._explain(runner)
                 self._runner = None
                 continue
             if self._take_over():
