@@ -1,6 +1,6 @@
 """`python -m benchmarks [P1 P2 ...]`: measure and print one table.
 
-A run of all measures in which none broke also writes results/latest.json and the charts.
+A run of all measures, of enough rounds, in which none broke also writes results/latest.json and the charts.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> int:
             print(f"{seconds[name]:.0f} s", file=sys.stderr)
     print(report.table(rows))
     print(f"\nmarks: {report.summary(rows)}; {options.rounds} rounds, {time.monotonic() - began:.0f} s")
-    if wanted == frozenset(known) and not broken:
+    if wanted == frozenset(known) and not broken and options.rounds >= MIN_ROUNDS:
         facts = {
             "at": datetime.now(UTC).strftime("%Y-%m-%d"),
             "rounds": options.rounds,

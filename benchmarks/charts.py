@@ -8,7 +8,7 @@ from math import log2
 
 from benchmarks.marks import Row, Verdict
 
-_WIDTH, _LEFT, _RIGHT, _BAR, _GAP, _TOP = 820, 300, 130, 20, 10, 56
+_WIDTH, _LEFT, _RIGHT, _BAR, _GAP, _TOP = 860, 340, 120, 20, 10, 56
 _STYLE = """<style>
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 15px; font-weight: 600 } .small { font-size: 11px; fill: #656d76 }
@@ -42,7 +42,7 @@ def reached(title: str, rows: Sequence[Row]) -> str:
         assert row.reached is not None
         share = min(max(log2(max(row.reached, 0.01)) + 3, 0.1), 6) / 6
         css = "ours" if row.verdict is Verdict.MET else "missed"
-        parts.append(_bar(place, f"{row.id} {row.what}", share, f"{row.reached:.2f} of the mark", css))
+        parts.append(_bar(place, f"{row.id} {row.what}", share, f"{row.reached:.2f}", css))
     line_x, bottom = _LEFT + scale / 2, _TOP + len(marked) * (_BAR + _GAP)
     parts.append(f'<line class="line" x1="{line_x:.0f}" x2="{line_x:.0f}" y1="{_TOP - 8}" y2="{bottom}"/>')
     parts.append(f'<text class="small" x="{line_x + 4:.0f}" y="{_TOP - 10}">the mark</text>')

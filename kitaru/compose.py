@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kitaru.store.leases import FileLeases
     from kitaru.store.log import EventLog, ProjectorFactory
     from kitaru.store.read import Reader
+    from kitaru.store.sqlite.rebuild import Progress
+    from kitaru.store.sqlite.verify import Report
 
 _logs: dict[tuple[int, str], EventLog] = {}
 _opening = threading.Lock()
@@ -80,8 +82,58 @@ def open_leases(choice: StoreChoice) -> FileLeases:
     return FileLeases(choice.location)
 
 
+def find_lost(choice: StoreChoice, project: str) -> list[str]:
+    """The ids of a project's executions that should be running and that nobody runs, oldest first."""
+    from kitaru.runtime import recovery
+
+    return recovery.lost_executions(open_log(choice), project)
+
+
 def recover(choice: StoreChoice, exec_ids: Sequence[str], target: str | None = None) -> list[Runner]:
     """Go on with lost executions in threads of this process; `target` (FILE:flow) names another place of the code."""
     from kitaru.runtime import recovery
 
     return recovery.recover(open_log(choice), exec_ids, target)
+
+
+def verify_store(choice: StoreChoice, progress: Progress | None = None) -> Report:
+    """Check every event, value and read-model row of a store. Raises KitaruBackendError when it cannot be opened."""
+    from kitaru.store.sqlite.verify import verify
+
+    return verify(choice.location, projectors(), progress)
+
+
+def rebuild_store(choice: StoreChoice, progress: Progress | None = None) -> int:
+    """Fold every event into the read models again; how many events that were. Raises KitaruBackendError."""
+    from kitaru.store.sqlite.log import SQLiteLog
+    from kitaru.store.sqlite.rebuild import rebuild
+
+    log = open_log(choice)
+    assert isinstance(log, SQLiteLog)
+    return rebuild(choice.location, log.writer, projectors(), progress=progress)
+
+
+def backup_store(choice: StoreChoice, target: str, progress: Progress | None = None) -> None:
+    """Copy a store, as it is now, into a new folder. Raises KitaruUsageError, KitaruBackendError."""
+    from kitaru.store.sqlite.backup import backup
+
+    backup(choice.location, target, progress)
+
+
+def measure_store(choice: StoreChoice) -> dict[str, object]:
+    """What is in a store and how many bytes its files have. Raises KitaruBackendError."""
+    from kitaru.store.sqlite import schema
+    from kitaru.store.sqlite.connection import database_path
+
+    reader = open_reader(choice)
+    try:
+        path = database_path(choice.location)
+        return {
+            "store_id": reader.store_id,
+            "executions": reader.query(schema.COUNT_HEADS)[0][0],
+            "events": reader.query(schema.COUNT_EVENTS)[0][0],
+            "last_position": reader.last_position(),
+            "bytes": sum(os.stat(path + suffix).st_size for suffix in ("", "-wal") if os.path.exists(path + suffix)),
+        }
+    finally:
+        reader.close()

@@ -15,7 +15,7 @@ PAGE = 20
 
 
 def reads(client: KitaruClient, exec_id: str) -> dict[str, Callable[[], object]]:
-    """Each read by its name."""
+    """Each read by its name; the last three filters match nothing."""
     executions = client.executions
     return {
         "get": lambda: executions.get(exec_id),
@@ -27,7 +27,11 @@ def reads(client: KitaruClient, exec_id: str) -> dict[str, Callable[[], object]]
         "list-since": lambda: executions.list(since=_FIRST + timedelta(hours=20), limit=PAGE),
         "list-until": lambda: executions.list(until=_FIRST + timedelta(minutes=20), limit=PAGE),
         "list-where": lambda: executions.list(where={"customer_tier": "enterprise"}, limit=PAGE),
-        "list-rare": lambda: executions.list(flow="triage", status="waiting", limit=PAGE),
+        "list-rare": lambda: executions.list(where={"score": 99}, limit=PAGE),
+        "list-several": lambda: executions.list(flow="invoice", status="failed", tags=["customer"], limit=PAGE),
+        "list-contradiction": lambda: executions.list(flow="triage", status="failed", limit=PAGE),
+        "list-waiting": lambda: executions.list(flow="triage", status="waiting", limit=PAGE),
+        "list-nobody": lambda: executions.list(where={"customer_tier": "nobody"}, limit=PAGE),
     }
 
 

@@ -12,7 +12,7 @@ from benchmarks.setting import Setting
 IDS = ("P7",)
 CHECKPOINTS = 50
 FILTERS = ("list", "list-flow", "list-status", "list-stack", "list-tag", "list-since", "list-until", "list-where",
-           "list-rare")  # fmt: skip
+           "list-rare", "list-several", "list-contradiction", "list-waiting", "list-nobody")  # fmt: skip
 _COUNT = 20
 
 

@@ -63,4 +63,4 @@ def measure(setting: Setting, _wanted: frozenset[str]) -> list[Row]:
 def command_line() -> list[str]:
     """How to start `kitaru`: the installed script, else its entry point."""
     script = Path(sys.executable).with_name("kitaru")
-    return [str(script)] if script.exists() else [sys.executable, "-c", "from kitaru.cli import main; main()"]
+    return [str(script)] if script.exists() else [sys.executable, "-m", "kitaru.cli"]

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +82,8 @@ class Killed:
 
 
 def run_and_kill(environment: dict[str, str]) -> Killed:
-    """Start the flow in a process of its own; SIGKILL that process somewhere between a third and two thirds."""
-    share = random.uniform(0.33, 0.66)
+    """Start the flow in a process of its own; SIGKILL that process once 30 % to 60 % is recorded."""
+    share = random.uniform(0.3, 0.6)
     title("1. A flow runs in a process of its own")
     command = [sys.executable, str(HERE / "research.py")]
     print(f"$ python {(HERE / 'research.py').relative_to(ROOT)}")
@@ -100,7 +101,7 @@ def run_and_kill(environment: dict[str, str]) -> Killed:
     title(f"2. kill -9 {child.pid}")
     in_flight = sorted(running_calls(before))
     print(f"{completed} of {total} checkpoints ({completed / total:.0%}) were recorded as completed when it died.")
-    print(f"In flight: {', '.join(in_flight) or 'none'}. The record says: {before.status}, runner {before.runner}.")
+    print(f"The record says: {before.status}, runner {before.runner}. {len(in_flight)} were in flight: {few(in_flight)}.")
     low, high = KILL_WINDOW
     if not low <= completed / total <= high or before.status.is_finished:
         raise DemoError(f"the kill missed its window of {low:.0%} to {high:.0%}; run the demo again")
@@ -166,30 +167,48 @@ def running_calls(execution: Execution) -> set[str]:
 def recover(environment: dict[str, str]) -> None:
     """The command that a user would type after a crash."""
     title("3. The same execution goes on")
-    kitaru(environment, "recover")
+    print_excerpt(kitaru(environment, "recover"), head=10, tail=10)
 
 
 def show(environment: dict[str, str], exec_id: str) -> None:
-    """What the command line says about it."""
+    """What the command line says about it: the beginning, what the kill left, the end."""
     title("4. What the record says")
-    kitaru(environment, "executions", "get", exec_id, head=18)
+    lines = kitaru(environment, "executions", "get", exec_id)
+    print_excerpt(lines, head=15, tail=2, around=[n for n, line in enumerate(lines) if "interrupted" in line][:3])
     print()
-    kitaru(environment, "executions", "events", exec_id, head=8, tail=5)
+    lines = kitaru(environment, "executions", "events", exec_id)
+    print_excerpt(lines, head=5, tail=4, around=[n for n, line in enumerate(lines) if "epoch=2" in line], more=2)
 
 
-def kitaru(environment: dict[str, str], *arguments: str, head: int = 40, tail: int = 0) -> None:
-    """Run a real `kitaru` command and print its first and last lines."""
-    print(f"$ kitaru {shlex.join(arguments)}")
+def kitaru(environment: dict[str, str], *arguments: str) -> list[str]:
+    """Run a real `kitaru` command; the lines that it printed."""
+    print(f"$ kitaru {shlex.join(arguments)}", flush=True)
     script = Path(sys.executable).with_name("kitaru")
-    start = [str(script)] if script.exists() else [sys.executable, "-c", "from kitaru.cli import main; main()"]
+    start = [str(script)] if script.exists() else [sys.executable, "-m", "kitaru.cli"]
     command = [*start, *arguments]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    lines = [*result.stderr.splitlines(), *result.stdout.splitlines()]
-    cut = len(lines) - head - tail
-    shown = lines if cut <= 1 else [*lines[:head], f"... {cut} more lines ...", *lines[len(lines) - tail :]]
-    print("\n".join(f"  {line}"[:118] for line in shown))
+    lines = [line.rstrip() for line in (*result.stderr.splitlines(), *result.stdout.splitlines())]
     if result.returncode:
+        print("\n".join(lines))
         raise DemoError(f"`kitaru {shlex.join(arguments)}` ended with exit code {result.returncode}")
+    return lines
+
+
+def print_excerpt(lines: Sequence[str], *, head: int, tail: int, around: Sequence[int] = (), more: int = 0) -> None:
+    """The first and last lines, those `around`, each with `more` on both sides, and how many are left out between."""
+    chosen = {*range(head), *range(len(lines) - tail, len(lines))}
+    chosen.update(place for middle in around for place in range(middle - more, middle + more + 1))
+    last = -1
+    for place in sorted(chosen.intersection(range(len(lines)))):
+        if place > last + 1:
+            print(f"  ... {place - last - 1} more")
+        last = place
+        print(f"  {shortened(lines[place])}".rstrip())
+
+
+def shortened(line: str, width: int = 116) -> str:
+    """A line that fits a terminal."""
+    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 def hold_against_ledger(killed: Killed, end: Execution) -> Verdict:
@@ -211,11 +230,12 @@ def hold_against_ledger(killed: Killed, end: Execution) -> Verdict:
     print("Every checkpoint body wrote an fsynced line into a file outside the store as it began.")
     print(f"  {verdict.bodies:4} bodies began")
     print(f"  {len(seen.completed_at_end):4} checkpoints completed")
-    print(f"  {len(seen.completed_at_kill):4} of them before the kill; none of these ran again" if not faults else "")
+    print(f"  {len(seen.completed_at_kill):4} of them before the kill" + ("" if faults else "; none of these ran again"))
     if verdict.repeated:
-        names = ", ".join(verdict.repeated)
-        print(f"  {len(verdict.repeated):4} were in flight at the kill and ran again, as they must: {names}")
-        print("       (the same kitaru.idempotency_key() both times: an outside service can tell)")
+        print(f"  {len(verdict.repeated):4} in flight at the kill began again, as they must: {few(verdict.repeated)}")
+        print("       each with the same kitaru.idempotency_key() as before, so that an outside service can tell")
+    if unbegun := len(seen.running_at_kill) - len(verdict.repeated):
+        print(f"  {unbegun:4} in flight at the kill had not written its line yet, and began once")
     for fault in faults:
         print(f"  FAULT: {fault}")
     return Verdict(verdict.bodies, verdict.repeated, faults)
@@ -229,21 +249,32 @@ def print_report(end: Execution) -> None:
         raise DemoError("the execution has no artifact named report")
     text = str(reports[0].load())
     (FOLDER / "report.md").write_text(text, encoding="utf-8")
-    print("\n".join(line[:118] for line in text.splitlines()[:16]))
+    print("\n".join(shortened(line) for line in text.splitlines()[:16]))
 
 
 def print_next_steps(exec_id: str, seconds: float) -> None:
     """What a newcomer may type now."""
     title(f"Done in {seconds:.0f} s: nothing that was recorded ran twice, and nothing was lost")
-    kitaru_script = Path(sys.executable).with_name("kitaru")
-    name = os.path.relpath(kitaru_script) if kitaru_script.exists() else "kitaru"
+    script = Path(sys.executable).with_name("kitaru")
+    name = near(script) if script.exists() else f"{near(Path(sys.executable))} -m kitaru.cli"
     print("The store is still there. Try:")
-    print(f"  export KITARU_STORE={os.path.relpath(STORE)}")
+    print(f"  export KITARU_STORE={near(STORE)}")
     print(f"  {name} executions list")
     print(f"  {name} executions get {exec_id[:13]} --output json")
     print(f"  {name} artifacts list {exec_id[:13]}")
-    print(f"  {os.path.relpath(sys.executable)} {os.path.relpath(HERE / 'research.py')} 'How are files locked?'")
-    print(f"The whole report is {os.path.relpath(FOLDER / 'report.md')}.")
+    print(f"  {near(Path(sys.executable))} {near(HERE / 'research.py')} 'How are files locked?'")
+    print(f"The whole report is in {near(FOLDER / 'report.md')}.")
+
+
+def near(path: Path) -> str:
+    """The path as one would type it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def few(names: Sequence[str], shown: int = 6) -> str:
+    """The first of many names."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "") or "none"
 
 
 def title(text: str) -> None:

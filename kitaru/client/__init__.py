@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kitaru.client.models import FailureInfo as FailureInfo
     from kitaru.client.models import FrozenExecutionSpec as FrozenExecutionSpec
     from kitaru.client.models import PendingWait as PendingWait
+    from kitaru.client.models import StoreInfo as StoreInfo
     from kitaru.domain.errors import FailureOrigin as FailureOrigin
     from kitaru.domain.status import ExecutionStatus as ExecutionStatus
 
@@ -28,6 +29,7 @@ _HOMES = {
         "FailureInfo",
         "FrozenExecutionSpec",
         "PendingWait",
+        "StoreInfo",
     ),
     "kitaru.domain.errors": ("FailureOrigin",),
     "kitaru.domain.status": ("ExecutionStatus",),
@@ -46,6 +48,7 @@ __all__ = [
     "FrozenExecutionSpec",
     "KitaruClient",
     "PendingWait",
+    "StoreInfo",
 ]
 
 

@@ -79,7 +79,9 @@ class Access:
         if len(found) > 1 and prefix not in found:
             more = " …" if len(found) > _SHOWN_CANDIDATES else ""
             candidates = ", ".join(found[:_SHOWN_CANDIDATES])
-            raise KitaruUsageError(f"{text!r} begins several executions: {candidates}{more}; type more of the id", code="ambiguous-id")
+            raise KitaruUsageError(
+                f"{text!r} begins several executions: {candidates}{more}; type more of the id", code="ambiguous-id"
+            )
         return prefix if prefix in found else found[0]
 
     def not_found(self, wanted: str) -> KitaruNotFoundError:

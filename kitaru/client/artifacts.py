@@ -53,8 +53,18 @@ class Artifacts:
 
     def load(self, artifact_id: str) -> object:
         """The value itself. Raises KitaruNotFoundError, with code `erased` when it was erased."""
-        from kitaru.domain.events import ArtifactSaved, CheckpointCompleted, CheckpointReused
         from kitaru.store.values import decode
+
+        return decode(self._bytes(artifact_id))
+
+    def show(self, artifact_id: str) -> object:
+        """The value as plain JSON, whatever classes it has. Raises what `load` raises."""
+        from kitaru.store.values.plain import to_plain
+
+        return to_plain(self._bytes(artifact_id))
+
+    def _bytes(self, artifact_id: str) -> bytes:
+        from kitaru.domain.events import ArtifactSaved, CheckpointCompleted, CheckpointReused
 
         exec_id, version = self._place(artifact_id)
         for recorded in self._access.reader(f"artifact {artifact_id!r}").read(exec_id, after=version - 1, limit=1):
@@ -63,7 +73,7 @@ class Artifacts:
                 data = self._access.load(event.value if isinstance(event, ArtifactSaved) else event.output)
                 if data is None:
                     raise KitaruNotFoundError(f"the artifact {artifact_id} has been erased", code="erased")
-                return decode(data)
+                return data
         raise self._access.not_found(f"artifact {artifact_id!r}")
 
     def _place(self, artifact_id: str) -> tuple[str, int]:
@@ -72,6 +82,4 @@ class Artifacts:
         place = parse_part(artifact_id, "a") if isinstance(artifact_id, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if place is None:
             raise KitaruUsageError(f"{artifact_id!r} is no artifact id; see: kitaru artifacts list EXECUTION")
-        if place[1] < 1:
-            raise self._access.not_found(f"artifact {artifact_id!r}")
         return self._access.resolve(place[0]), place[1]

@@ -12,6 +12,7 @@ from kitaru.settings import StoreChoice, refuse_server, resolve_project, resolve
 if TYPE_CHECKING:
     from kitaru.client.artifacts import Artifacts
     from kitaru.client.executions import Executions
+    from kitaru.client.models import StoreInfo
 
 
 class KitaruClient:
@@ -55,6 +56,20 @@ class KitaruClient:
         from kitaru.client.artifacts import Artifacts
 
         return Artifacts(self, self._access)
+
+    def info(self) -> StoreInfo:
+        """The store, why it is this one, and what is in it."""
+        from kitaru.client.models import StoreInfo
+        from kitaru.projections.listing import count_by_status
+
+        reader = self._access.find_reader()
+        return StoreInfo(
+            location=self.store.location,
+            why=self.store.why,
+            store_id=None if reader is None else reader.store_id,
+            project=self.project,
+            executions={} if reader is None else count_by_status(reader.query, self.project),
+        )
 
     def close(self) -> None:
         """Close the files that this client reads."""

@@ -13,7 +13,7 @@ from kitaru import compose
 from kitaru.client.access import Access
 from kitaru.client.names import current_user
 from kitaru.client.snapshots import from_row
-from kitaru.domain.errors import KitaruError, KitaruStateError, KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruStateError, KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS, MAX_TAGS
 from kitaru.projections.listing import ExecutionRow, Filters, find_numbers, make_filters, read_rows, read_waits
 
@@ -45,7 +45,7 @@ class Executions:
 
         return read_execution(self._client, self._access, self._access.resolve(exec_id), at)
 
-    def list(  # noqa: PLR0913
+    def list(
         self,
         flow: str | None = None,
         *,
@@ -72,9 +72,7 @@ class Executions:
         with self._access.snapshot() as reader:
             return [] if reader is None else self._listed(reader, filters, first, last)
 
-    def latest(
-        self, flow: str | None = None, *, status: Status | None = None, stack: str | None = None
-    ) -> Execution:
+    def latest(self, flow: str | None = None, *, status: Status | None = None, stack: str | None = None) -> Execution:
         """The newest execution, in full. Raises KitaruNotFoundError, which is a LookupError, when there is none."""
         found = self.list(flow, status=status, stack=stack, limit=1)
         if not found:
@@ -132,11 +130,11 @@ class Executions:
 
         With an id: that one. Raises KitaruNotFoundError for it, and KitaruStateError when it is not lost.
         """
-        if exec_id is None:
-            running = self.list(status="running")
-            return [found.exec_id for found in reversed(running) if found.runner != "alive"]
-        found = self.get(exec_id)
-        if found.status != "running" or found.runner == "alive":
+        found = None if exec_id is None else self.get(exec_id)
+        lost = compose.find_lost(self._access.choice, self._access.project) if self._access.find_reader() else []
+        if found is None:
+            return lost
+        if found.exec_id not in lost:
             what = "its runner is alive" if found.runner == "alive" else found.status_reason or f"it is {found.status}"
             raise KitaruStateError(f"the execution {found.exec_id} is not lost: {what}")
         return [found.exec_id]
@@ -159,7 +157,14 @@ class Executions:
             pending = [pending_of(self._access, row.exec_id, wait) for wait in waits if wait.kind == "input"]
         sleeps = [wait.expires_at for wait in waits if wait.kind == "timer" and wait.expires_at is not None]
         alive = row.ended_at is None and self._access.is_alive(row.runner)
-        return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
+        try:
+            return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
+        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
+            raise KitaruBackendError(
+                f"the read model's row of execution {row.exec_id!r} is damaged ({error}); run `kitaru store verify`, then "
+                "`kitaru store rebuild`",
+                code="store-corrupt",
+            ) from error
 
 
 def _window(limit: object, page: object, size: object) -> tuple[int, int | None]:
@@ -184,5 +189,3 @@ def _tags(tags: str | Iterable[str]) -> tuple[str, ...]:
     if len(found) > MAX_TAGS:
         raise KitaruUsageError(f"{len(found)} tags were given; {MAX_TAGS} are allowed")
     return found
-
-

@@ -36,9 +36,6 @@ def read_execution(client: KitaruClient, access: Access, exec_id: str, at: int |
     execution = from_detail(exec_id, detail, access.load, access.is_alive(detail.state.runner))
     for artifact in execution.artifacts or ():
         artifact.bound(client)
-    for call in execution.checkpoints or ():
-        for artifact in call.artifacts:
-            artifact.bound(client)
     return execution.bound(client)
 
 

@@ -183,3 +183,13 @@ class ExecutionEvent(Snapshot):
     type: str
     at: datetime
     data: Plain
+
+
+class StoreInfo(Snapshot):
+    """A store, why it is this one, and the project's executions by status. `store_id` None: not made yet."""
+
+    location: str
+    why: str
+    store_id: str | None
+    project: str
+    executions: dict[str, int]

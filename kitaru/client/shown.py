@@ -6,28 +6,31 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-from orjson import dumps
-
-from kitaru.store.values.plain import to_plain
+from orjson import loads
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST, _LAST = (datetime.min.replace(tzinfo=UTC) - _EPOCH), (datetime.max.replace(tzinfo=UTC) - _EPOCH)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SECRET = re.compile(r"secret|password|passwd|credential|api_?key|access_?key|private_?key|(^|[_-])token$", re.IGNORECASE)
 _MASK = "***"
+_TAG = b'{"$'
+"""Without one the bytes are their own plain form, and the codec (14 ms to import) is not needed."""
 
 
 def moment(microseconds: int) -> datetime:
     """The time of an event, aware, in UTC; one past what a datetime holds is the nearest that it holds."""
-    since = timedelta(microseconds=max(min(microseconds, _LAST // _MICROSECOND), _FIRST // _MICROSECOND))
-    return _EPOCH + since
-
-
-_MICROSECOND = timedelta(microseconds=1)
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return _LAST if microseconds > 0 else _FIRST
 
 
 def shown(data: bytes | None) -> object:
     """The plain form of recorded bytes; None for nothing, or for what was erased."""
-    return None if data is None else to_plain(data)
+    if data is None or _TAG not in data:
+        return None if data is None else loads(data)
+    from kitaru.store.values import to_plain
+
+    return to_plain(data)
 
 
 def shown_text(data: bytes | None) -> str | None:
@@ -38,7 +41,9 @@ def shown_text(data: bytes | None) -> str | None:
 
 def shown_tree(tree: dict[str, object]) -> dict[str, object]:
     """The plain form of merged metadata."""
-    return cast("dict[str, object]", to_plain(dumps(tree))) if tree else {}
+    from kitaru.store.values.text import write
+
+    return cast("dict[str, object]", shown(write(tree))) if tree else {}
 
 
 def masked(value: object) -> object:

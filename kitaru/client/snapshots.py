@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from orjson import loads
@@ -87,7 +87,7 @@ def runner_of(status: ExecutionStatus, stack: str, *, runner: str | None, is_ali
 
 
 def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int | None, is_alive: bool) -> Execution:
-    """An execution in a list."""
+    """An execution in a list. Its parts are of the models' own types: checking them would cost building the schemas."""
     status = ExecutionStatus(row.status)
     runner = runner_of(status, row.stack, runner=row.runner, is_alive=is_alive, queued=bool(row.queued))
     metadata = cast("Plain", shown(row.metadata) or {})
@@ -97,14 +97,14 @@ def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int 
     )
     failure = None
     if row.failure_type is not None:
-        failure = FailureInfo(
+        failure = FailureInfo.model_construct(
             message=_or_erased(shown_text(row.failure_message)),
             exception_type=row.failure_type,
             traceback=shown_text(row.failure_traceback),
             origin=FailureOrigin(row.failure_origin),
         )
     spec = cast("dict[str, Plain]", loads(row.spec))
-    return Execution(
+    return Execution.model_construct(
         exec_id=row.exec_id,
         flow_id=row.flow_id,
         flow_name=row.flow_name,
@@ -149,7 +149,8 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool) -> Exe
     seen = Seen(
         exec_id, status, runner, state.cancel_requested, names, sleeps_until, started.stack, metadata.get("progress")
     )
-    calls = tuple(_call(exec_id, call, detail, load) for call in detail.calls.values())
+    artifacts = {artifact.version: artifact_of(exec_id, artifact, detail) for artifact in detail.artifacts}
+    calls = tuple(_call(exec_id, call, artifacts, load) for call in detail.calls.values())
     return Execution(
         exec_id=exec_id,
         flow_id=started.flow_id,
@@ -171,7 +172,7 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool) -> Exe
         waits=tuple(waits),
         checkpoints=calls,
         checkpoint_count=len(calls),
-        artifacts=tuple(artifact_of(exec_id, artifact, detail) for artifact in detail.artifacts),
+        artifacts=tuple(artifacts.values()),
         artifact_count=len(detail.artifacts),
         original_exec_id=started.original_exec_id,
         frozen_execution_spec=_spec_of(started.target, started.options, started.stack),
@@ -186,7 +187,7 @@ def _spec_of(target: Target, options: FlowOptions, stack: str) -> FrozenExecutio
 def _spec(target: Plain, options: Plain, stack: str) -> FrozenExecutionSpec:
     file, digest = target.get("file"), target.get("digest")
     qualname = str(target.get("qualname"))
-    return FrozenExecutionSpec(
+    return FrozenExecutionSpec.model_construct(
         target=qualname if file is None else f"{file}:{qualname}",
         file_digest=None if digest is None else str(digest),
         options=cast("Plain", masked(options)),
@@ -207,7 +208,7 @@ def _or_erased(text: str | None) -> str:
     return ERASED if text is None else text
 
 
-def _call(exec_id: str, call: Call, detail: Detail, load: Load) -> CheckpointCall:
+def _call(exec_id: str, call: Call, artifacts: Mapping[int, ArtifactRef], load: Load) -> CheckpointCall:
     attempts = tuple(_attempt(exec_id, call.call, attempt, load) for attempt in call.attempts)
     return CheckpointCall(
         call_id=call_id(exec_id, call.call),
@@ -222,7 +223,7 @@ def _call(exec_id: str, call: Call, detail: Detail, load: Load) -> CheckpointCal
         parent_call_ids=tuple(call_id(exec_id, parent) for parent in call.parents),
         failure=attempts[-1].failure if call.failure is not None else None,
         attempts=attempts,
-        artifacts=tuple(artifact_of(exec_id, artifact, detail) for artifact in call.artifacts),
+        artifacts=tuple(artifacts[artifact.version] for artifact in call.artifacts),
     )
 
 

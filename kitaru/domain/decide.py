@@ -38,7 +38,17 @@ from kitaru.domain.events import (
 from kitaru.domain.state import ExecutionState, Pending, evolve
 from kitaru.domain.transitions import TRANSITIONS
 
-_ENDS = (ExecutionFailed, ExecutionCompleted, ExecutionCancelled, ExecutionSuspended, AttemptFailed, CheckpointFailed)
+_PAST_THE_LIMIT = (
+    AttemptFailed,
+    CheckpointCompleted,
+    CheckpointFailed,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionSuspended,
+    LLMUsageRecorded,
+)
+"""What ends something that was under way when the limit was reached."""
 
 
 def decide(state: ExecutionState, command: c.Command, at: int) -> tuple[Event, ...]:
@@ -54,12 +64,16 @@ def decide(state: ExecutionState, command: c.Command, at: int) -> tuple[Event, .
             return (command.started, *_claimed(state, command.runner, at))
         case c.Claim():
             _check_free(state, command.lost_epoch, at)
-            return _claimed(state, command.runner, at)
+            return (ExecutionCancelled(at=at),) if state.cancel_requested else _claimed(state, command.runner, at)
         case c.Resume():
             _check_free(state, command.lost_epoch, at)
+            if state.cancel_requested:
+                return (ExecutionCancelled(at=at),)
             resumed = ExecutionResumed(at=at, by=command.by, file_digest=command.file_digest)
             return (resumed, *_claimed(state, command.runner, at))
         case c.Retry():
+            if state.erased:
+                raise KitaruStateError("the execution's payloads were erased; start a new one")
             retried = ExecutionRetried(at=at, by=command.by, file_digest=command.file_digest)
             return (retried, *_claimed(state, command.runner, at))
         case c.Answer():
@@ -101,17 +115,24 @@ def _claimed(state: ExecutionState, runner: str | None, at: int) -> tuple[Event,
     return () if runner is None else (RunnerClaimed(at=at, epoch=state.epoch + 1, runner=runner),)
 
 
+def is_ready(state: ExecutionState, at: int) -> bool:
+    """Whether an execution without a runner has something to do: nothing is awaited, or something came since."""
+    due = any(p.expires_at is not None and p.expires_at <= at for p in state.pending)
+    return not state.pending or state.woken or due or state.cancel_requested
+
+
 def _check_free(state: ExecutionState, lost_epoch: int | None, at: int) -> None:
-    if state.runner is not None and state.epoch != lost_epoch:
-        raise KitaruStateError("a live runner holds this execution; wait for it, or cancel it")
-    if state.cancel_requested:
-        raise KitaruStateError("the execution is being cancelled; cancel it again to end it at once")
-    undue = [p for p in state.pending if p.expires_at is None or p.expires_at > at]
-    if any(p.kind == "input" for p in undue):
-        names = ", ".join(repr(p.name) for p in undue if p.kind == "input")
+    """Raise why nobody may go on with the execution now. A runner that was lost may have left work at any point."""
+    if state.runner is not None:
+        if state.epoch != lost_epoch:
+            raise KitaruStateError("a live runner holds this execution; wait for it, or cancel it")
+        return
+    if is_ready(state, at):
+        return
+    names = ", ".join(repr(p.name) for p in state.pending if p.kind == "input")
+    if names:
         raise KitaruStateError(f"the execution waits for input: {names}; answer it first")
-    if undue and len(undue) == len(state.pending):
-        raise KitaruStateError("the execution sleeps; it is not due yet")
+    raise KitaruStateError("the execution sleeps; it is not due yet")
 
 
 def _cancelled(state: ExecutionState, by: str, lost_epoch: int | None, at: int) -> tuple[Event, ...]:
@@ -131,7 +152,7 @@ def advance(state: ExecutionState, report: c.Report, at: int) -> ExecutionState:
             raise KitaruFencedError(
                 f"another runner has taken this execution over (epoch {state.epoch}, this one is {report.epoch})"
             )
-        if state.version >= limits.MAX_EVENTS and not isinstance(event, _ENDS):
+        if state.version >= limits.MAX_EVENTS and not isinstance(event, _PAST_THE_LIMIT):
             raise KitaruRuntimeError(
                 f"the execution has {state.version} events, the most there may be; split the work into more executions",
                 code="event-limit",
@@ -187,8 +208,12 @@ def _objection(state: ExecutionState, event: Event, at: int) -> str | None:
         case ExecutionCompleted() | ExecutionSuspended() | ExecutionRetried():
             if state.in_flight:
                 return "calls are in flight"
+            if isinstance(event, ExecutionSuspended) and state.cancel_requested:
+                return "the execution is being cancelled"
             if isinstance(event, ExecutionRetried) and not event.automatic:
                 return "a runner only retries by itself"
+            if isinstance(event, ExecutionRetried) and state.cancel_requested:
+                return "the execution is being cancelled"
         case ExecutionCancelled():
             if not state.cancel_requested:
                 return "nobody asked for it"

@@ -11,13 +11,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from kitaru.domain.errors import FailureOrigin
+from kitaru.domain.limits import MAX_EVENTS
 from kitaru.domain.payload import Payload
+
+Ordinal = Annotated[int, Field(ge=1, le=MAX_EVENTS)]
+"""A call, attempt or wait. Bounded: the state keeps calls as bits, and what a store says is not trusted."""
 
 
 class EventBase(BaseModel):
     """The fields of every event. `payloads` names the fields that hold a Payload."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     payloads: ClassVar[tuple[str, ...]] = ()
 
     v: Literal[1] = 1
@@ -27,7 +31,7 @@ class EventBase(BaseModel):
 class Target(BaseModel):
     """Where a flow's code is: an absolute file and the qualified name in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     file: str | None
     qualname: str
     digest: str | None = None
@@ -36,7 +40,7 @@ class Target(BaseModel):
 class FlowOptions(BaseModel):
     """The options that an execution was started with. `cache` is the run's own and outranks the checkpoints'."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     retries: int = 0
     cache: bool | str | None = None
     default_cache: bool | str | None = None
@@ -65,7 +69,7 @@ class ExecutionStarted(EventBase):
     metadata: Payload | None = None
     idempotency_key: str | None = None
     original_exec_id: str | None = None
-    replay_from: int | None = None
+    replay_from: Ordinal | None = None
     overrides: Payload | None = None
 
 
@@ -145,13 +149,13 @@ class AttemptStarted(EventBase):
     """
 
     type: Literal["AttemptStarted"] = "AttemptStarted"
-    call: int
-    attempt: int
+    call: Ordinal
+    attempt: Ordinal
     invocation_id: str | None = None
     name: str | None = None
     checkpoint_type: str | None = None
     input_digest: str | None = None
-    parents: tuple[int, ...] = ()
+    parents: tuple[Ordinal, ...] = ()
     opaque: tuple[str, ...] = ()
 
 
@@ -159,8 +163,8 @@ class AttemptFailed(FailureFields):
     """A try raised, timed out or crashed. `retry_after` is seconds to the next try, None when there is none."""
 
     type: Literal["AttemptFailed"] = "AttemptFailed"
-    call: int
-    attempt: int
+    call: Ordinal
+    attempt: Ordinal
     retry_after: float | None = None
 
 
@@ -169,8 +173,8 @@ class CheckpointCompleted(EventBase):
 
     payloads = ("output",)
     type: Literal["CheckpointCompleted"] = "CheckpointCompleted"
-    call: int
-    attempt: int
+    call: Ordinal
+    attempt: Ordinal
     output: Payload
     reuse_key: str | None = None
 
@@ -179,8 +183,8 @@ class CheckpointFailed(EventBase):
     """A call failed: its last attempt was final. Only a retry reopens it."""
 
     type: Literal["CheckpointFailed"] = "CheckpointFailed"
-    call: int
-    attempt: int
+    call: Ordinal
+    attempt: Ordinal
 
 
 class CheckpointReused(EventBase):
@@ -188,12 +192,12 @@ class CheckpointReused(EventBase):
 
     payloads = ("output",)
     type: Literal["CheckpointReused"] = "CheckpointReused"
-    call: int
+    call: Ordinal
     invocation_id: str
     name: str
     checkpoint_type: str | None = None
     input_digest: str
-    parents: tuple[int, ...] = ()
+    parents: tuple[Ordinal, ...] = ()
     output: Payload
     original_call_id: str
 
@@ -202,7 +206,7 @@ class InputsDiffered(EventBase):
     """The code made a recorded call with other inputs; the recorded result was given all the same."""
 
     type: Literal["InputsDiffered"] = "InputsDiffered"
-    call: int
+    call: Ordinal
     input_digest: str
 
 
@@ -211,7 +215,7 @@ class WaitOpened(EventBase):
 
     payloads = ("question", "json_schema", "metadata", "default")
     type: Literal["WaitOpened"] = "WaitOpened"
-    wait: int
+    wait: Ordinal
     kind: Literal["input", "timer"]
     invocation_id: str
     name: str
@@ -227,7 +231,7 @@ class WaitResolved(EventBase):
 
     payloads = ("value",)
     type: Literal["WaitResolved"] = "WaitResolved"
-    wait: int
+    wait: Ordinal
     value: Payload
     by: str
 
@@ -236,7 +240,7 @@ class WaitAborted(EventBase):
     """A wait was given up; the execution is to be cancelled."""
 
     type: Literal["WaitAborted"] = "WaitAborted"
-    wait: int
+    wait: Ordinal
     by: str
 
 
@@ -244,7 +248,7 @@ class WaitExpired(EventBase):
     """A wait's time ran out, or a timer came due."""
 
     type: Literal["WaitExpired"] = "WaitExpired"
-    wait: int
+    wait: Ordinal
 
 
 class ArtifactSaved(EventBase):
@@ -253,8 +257,8 @@ class ArtifactSaved(EventBase):
     payloads = ("value",)
     type: Literal["ArtifactSaved"] = "ArtifactSaved"
     key: str | None = None
-    call: int | None = None
-    attempt: int | None = None
+    call: Ordinal | None = None
+    attempt: Ordinal | None = None
     name: str
     kind: Literal["prompt", "response", "context", "input", "output", "blob"]
     tags: tuple[str, ...] = ()
@@ -267,8 +271,8 @@ class MetadataLogged(EventBase):
     payloads = ("values",)
     type: Literal["MetadataLogged"] = "MetadataLogged"
     key: str | None = None
-    call: int | None = None
-    attempt: int | None = None
+    call: Ordinal | None = None
+    attempt: Ordinal | None = None
     values: Payload
 
 
@@ -287,8 +291,8 @@ class LLMUsageRecorded(EventBase):
 
     payloads = ("record",)
     type: Literal["LLMUsageRecorded"] = "LLMUsageRecorded"
-    call: int
-    attempt: int
+    call: Ordinal
+    attempt: Ordinal
     record_id: str
     record: Payload
 

@@ -43,10 +43,11 @@ def artifact_id(exec_id: str, version: int) -> str:
 def parse_part(text: str, kind: str) -> tuple[str, int] | None:
     """The execution part (possibly a prefix) and the ordinal of an id of `kind` ("c", "a", "w"), or None."""
     head, dot, tail = text.partition(".")
-    if not dot or kind not in _KINDS or not tail.startswith(kind):
+    if not head or not dot or kind not in _KINDS or not tail.startswith(kind):
         return None
     digits = tail[1:]
-    return (head, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 12 else None
+    whole = digits.isascii() and digits.isdigit() and digits[0] != "0" and len(digits) < 12
+    return (head, int(digits)) if whole else None
 
 
 def flow_id(store_id: str, project: str, flow_name: str) -> str:

@@ -8,7 +8,6 @@ states, and this is the shape in which that costs microseconds each whatever the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -26,32 +25,14 @@ from kitaru.domain.events import (
     ExecutionRetried,
     ExecutionStarted,
     ExecutionSuspended,
+    PayloadErased,
     RunnerClaimed,
     WaitAborted,
     WaitExpired,
     WaitOpened,
     WaitResolved,
 )
-
-
-class ExecutionStatus(StrEnum):
-    """The five public statuses."""
-
-    RUNNING = "running"
-    WAITING = "waiting"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing more happens unless somebody asks for it."""
-        return self in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
-
-    @property
-    def is_successful(self) -> bool:
-        """Whether the flow returned a value."""
-        return self is ExecutionStatus.COMPLETED
+from kitaru.domain.status import ExecutionStatus
 
 
 class Pending(NamedTuple):
@@ -83,6 +64,9 @@ class ExecutionState(NamedTuple):
     in_flight: int = 0
     completed: int = 0
     failed: int = 0
+    woken: bool = False
+    """Something came in since a runner last had the execution: an answer, or a moment."""
+    erased: bool = False
 
 
 ABSENT = ExecutionState()
@@ -100,9 +84,11 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
                 in_flight=state.in_flight | 1 << call,
             )
         case CheckpointCompleted(call=call):
+            attempts = dict(state.attempts)
+            attempts.pop(call, None)
             return state._replace(
                 version=version,
-                attempts={c: a for c, a in state.attempts.items() if c != call},
+                attempts=attempts,
                 in_flight=state.in_flight & ~(1 << call),
                 completed=state.completed | 1 << call,
             )
@@ -125,15 +111,18 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
             status = state.status
             if status is ExecutionStatus.WAITING and not pending:
                 status = ExecutionStatus.RUNNING
-            return state._replace(version=version, status=status, pending=pending)
+            return state._replace(version=version, status=status, pending=pending, woken=True)
         case ExecutionStarted():
             return state._replace(version=version, status=ExecutionStatus.RUNNING)
         case RunnerClaimed(epoch=epoch, runner=runner):
-            return state._replace(version=version, epoch=epoch, runner=runner, in_flight=0)
+            return state._replace(version=version, epoch=epoch, runner=runner, in_flight=0, woken=False)
         case ExecutionSuspended():
-            return state._replace(version=version, runner=None)
+            return state._replace(version=version, runner=None, woken=False)
         case ExecutionRetried():
-            return state._replace(version=version, status=ExecutionStatus.RUNNING, failed=0, cancel_requested=False)
+            status = ExecutionStatus.WAITING if state.pending else ExecutionStatus.RUNNING
+            return state._replace(version=version, status=status, failed=0, cancel_requested=False)
+        case PayloadErased():
+            return state._replace(version=version, erased=True)
         case CancelRequested():
             return state._replace(version=version, cancel_requested=True)
         case ExecutionCompleted():

@@ -1,22 +1,22 @@
-"""The read model of artifacts: one row for each saved value and each recorded result of a checkpoint.
+"""The read model of saved artifacts: where in its stream each name was saved, so that `load` reads one event, not all.
 
-The key is where its event stands, so an artifact's id leads to its row and to its bytes. `call` is the producing
-checkpoint call; a step output is named by it. Imports the domain and the store's protocol only.
+Results of checkpoints have no row: their events name them, and a row each was a tenth of a checkpoint's SQL. The key is
+where the event stands, so an artifact's id leads to its row and to its bytes. Imports the domain and the store's protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kitaru.domain.events import ArtifactSaved, CheckpointCompleted, CheckpointReused, EventBase, PayloadErased
+from kitaru.domain.events import ArtifactSaved, EventBase, PayloadErased
 from kitaru.store.log import Execute, Head
 
 _CREATE = """CREATE TABLE {p}artifacts (
         number INTEGER NOT NULL,
         version INTEGER NOT NULL,
         call INTEGER,
-        name TEXT,
-        kind TEXT,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
         size INTEGER NOT NULL,
         saved_at INTEGER NOT NULL,
         erased INTEGER NOT NULL DEFAULT 0,
@@ -24,11 +24,14 @@ _CREATE = """CREATE TABLE {p}artifacts (
     ) WITHOUT ROWID"""
 _SAVE = "INSERT INTO {p}artifacts (number, version, call, name, kind, size, saved_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ERASE = "UPDATE {p}artifacts SET erased = 1 WHERE number = ? AND version <= ?"
+FIND = """SELECT a.version FROM artifacts a JOIN executions e ON e.number = a.number
+    WHERE e.exec_id = ? AND a.name = ? ORDER BY a.version DESC LIMIT 1"""
+"""The version of the event that saved a name last."""
 _REMOVE = "DELETE FROM {p}artifacts WHERE number = ?"
 
 
 class Artifacts:
-    """Keeps the artifacts' rows. `name` and `kind` are NULL for a checkpoint's result."""
+    """Keeps the saved artifacts' rows."""
 
     name = "artifacts"
     version = 1
@@ -49,10 +52,7 @@ class Artifacts:
         number = head.number
         for version, event in events:
             kind = type(event)
-            if kind is CheckpointCompleted or kind is CheckpointReused:
-                assert isinstance(event, (CheckpointCompleted, CheckpointReused))
-                execute(self._save, (number, version, event.call, None, None, event.output.size, event.at))
-            elif kind is ArtifactSaved:
+            if kind is ArtifactSaved:
                 assert isinstance(event, ArtifactSaved)
                 execute(self._save, (number, version, event.call, event.name, event.kind, event.value.size, event.at))
             elif kind is PayloadErased:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from orjson import dumps, loads
+from orjson import loads
 
 from kitaru.domain import events as e
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES
 from kitaru.domain.metadata import Tree, is_tree, merged
 from kitaru.domain.payload import Payload
 from kitaru.store.log import Execute, Head
+from kitaru.store.values.text import write
 
 _TABLES = ("executions", "execution_details", "execution_tags", "execution_metadata", "flows")
 
@@ -67,6 +68,8 @@ _CREATE = (
     "CREATE INDEX {p}executions_by_status{g} ON {p}executions (project, status)",
     "CREATE INDEX {p}executions_by_flow{g} ON {p}executions (flow_id)",
     "CREATE INDEX {p}executions_by_stack{g} ON {p}executions (project, stack)",
+    """CREATE INDEX {p}executions_unattended{g} ON {p}executions (project, status)
+        WHERE queued = 1 OR runner IS NOT NULL""",
     "CREATE INDEX {p}executions_by_start{g} ON {p}executions (project, started_at)",
     "CREATE INDEX {p}execution_tags_by_number{g} ON {p}execution_tags (number)",
     "CREATE INDEX {p}execution_metadata_by_number{g} ON {p}execution_metadata (number)",
@@ -80,8 +83,8 @@ _KNOW_FLOW = "INSERT INTO {p}flows (flow_id, flow_name, project) VALUES (?, ?, ?
 _CLAIM = "UPDATE {p}executions SET version = ?, runner = ?, queued = 0 WHERE number = ?"
 _SUSPEND = "UPDATE {p}executions SET version = ?, runner = NULL, queued = 0 WHERE number = ?"
 _RESUME = "UPDATE {p}executions SET version = ?, queued = 1 WHERE number = ?"
-_RETRY = """UPDATE {p}executions SET version = ?, queued = ?, status = 'running', cancel_requested = 0, ended_at = NULL
-    WHERE number = ?"""
+_RETRY = """UPDATE {p}executions SET version = ?, queued = ?, cancel_requested = 0, ended_at = NULL,
+    status = CASE WHEN open_waits > 0 THEN 'waiting' ELSE 'running' END WHERE number = ?"""
 _RETRY_DETAILS = """UPDATE {p}execution_details SET failure_origin = NULL, failure_type = NULL, failure_message = NULL,
     failure_traceback = NULL WHERE number = ?"""
 _REQUEST_CANCEL = "UPDATE {p}executions SET version = ?, cancel_requested = 1 WHERE number = ?"
@@ -96,7 +99,7 @@ _REUSE_CALL = """UPDATE {p}executions SET version = ?, checkpoint_count = checkp
     cached_step_count = cached_step_count + 1, artifact_count = artifact_count + 1 WHERE number = ?"""
 _OPEN_WAIT = """UPDATE {p}executions SET version = ?, status = 'waiting', open_waits = open_waits + 1,
     waiting_since = coalesce(waiting_since, ?) WHERE number = ?"""
-_CLOSE_WAIT = """UPDATE {p}executions SET version = ?, open_waits = open_waits - 1,
+_CLOSE_WAIT = """UPDATE {p}executions SET version = ?, open_waits = open_waits - 1, queued = runner IS NULL,
     status = CASE WHEN open_waits = 1 THEN 'running' ELSE status END,
     waited = waited + CASE WHEN open_waits = 1 THEN max(? - waiting_since, 0) ELSE 0 END,
     waiting_since = CASE WHEN open_waits = 1 THEN NULL ELSE waiting_since END WHERE number = ?"""
@@ -204,11 +207,11 @@ class Executions:
         what = (event.project, event.flow_id, event.flow_name, event.stack)
         execute(self._start, (head.number, head.exec_id, version, *what, event.at, event.original_exec_id))
         execute(self._know_flow, (event.flow_id, event.flow_name, event.project))
-        spec = dumps({"target": event.target.model_dump(mode="json"), "options": event.options.model_dump(mode="json")})
+        spec = write({"target": event.target.model_dump(mode="json"), "options": event.options.model_dump(mode="json")})
         tags = tuple(dict.fromkeys(event.tags))
         logged = _tree_of(event.metadata)
-        metadata = dumps(logged) if logged else None
-        execute(self._start_details, (head.number, spec.decode(), dumps(tags).decode(), metadata))
+        metadata = write(logged) if logged else None
+        execute(self._start_details, (head.number, spec.decode(), write(tags).decode(), metadata))
         for tag in tags:
             execute(self._add_tag, (tag, head.number))
         self._index(execute, head.number, logged)
@@ -253,7 +256,7 @@ class Executions:
             return
         row = execute(self._get_metadata, (head.number,)).fetchone()
         metadata = merged(_parsed(row[0] if row is not None else None), logged)
-        execute(self._put_metadata, (dumps(metadata), head.number))
+        execute(self._put_metadata, (write(metadata), head.number))
         self._index(execute, head.number, {key: metadata[key] for key in logged})
 
     def _index(self, execute: Execute, number: int, changed: Tree) -> None:
@@ -274,7 +277,7 @@ class Executions:
         for tag in event.remove:
             tags.pop(tag, None)
             execute(self._remove_tag, (tag, head.number))
-        execute(self._put_tags, (dumps(list(tags)).decode(), head.number))
+        execute(self._put_tags, (write(list(tags)).decode(), head.number))
 
     def _on_erased(self, execute: Execute, head: Head, version: int, event: e.EventBase) -> None:
         execute(self._touch, (version, head.number))

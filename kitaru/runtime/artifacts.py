@@ -1,13 +1,15 @@
-"""Finding the saved values and results of an execution by name, straight from its events."""
+"""Finding the saved values and results of an execution by name: a saved one by its row, a result from the events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from kitaru.domain.events import ArtifactSaved, AttemptStarted, CheckpointCompleted, CheckpointReused
 from kitaru.domain.ids import artifact_id
 from kitaru.domain.payload import Payload
+from kitaru.projections.artifacts import FIND
 from kitaru.store.log import EventLog
 from kitaru.store.values import decode
 
@@ -24,8 +26,11 @@ def find_values(log: EventLog | None, exec_id: str, name: str) -> Found:
         from kitaru.settings import resolve_store
 
         log = open_log(resolve_store())
+    for (version,) in cast("list[tuple[int]]", log.query(FIND, (exec_id, name))):
+        for recorded in log.read(exec_id, after=version - 1, limit=1):
+            if isinstance(recorded.event, ArtifactSaved):
+                return [(artifact_id(exec_id, version), partial(_load, log, recorded.event.value))]
     calls: dict[int, tuple[str, str]] = {}
-    saved: Found = []
     by_invocation: Found = []
     by_checkpoint: Found = []
     for recorded in log.read(exec_id):
@@ -39,8 +44,6 @@ def find_values(log: EventLog | None, exec_id: str, name: str) -> Found:
             case _:
                 pass
         match event:
-            case ArtifactSaved() if event.name == name:
-                saved = [(ident, partial(_load, log, event.value))]
             case CheckpointCompleted() | CheckpointReused():
                 invocation, checkpoint = calls[event.call]
                 if invocation == name:
@@ -49,8 +52,6 @@ def find_values(log: EventLog | None, exec_id: str, name: str) -> Found:
                     by_checkpoint.append((ident, partial(_load, log, event.output)))
             case _:
                 pass
-    if saved:
-        return saved
     return by_checkpoint if len(by_checkpoint) > 1 else by_invocation or by_checkpoint
 
 

@@ -1,7 +1,7 @@
 """One checkpoint call from its id to its recorded outcome.
 
-`_steps` holds the whole procedure and does no waiting of its own: it yields what has to be done (run the body, pause),
-and the two drivers below, one for plain functions and one for coroutines, do it.
+`_known` gives what is recorded already. `_attempts` is the rest of the procedure and does no waiting of its own: it yields
+what has to be done (run the body, pause), and the two drivers, one for plain functions and one for coroutines, do it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Generator
 from contextvars import copy_context
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
-from kitaru.domain.errors import FailureOrigin, KitaruDivergenceError, KitaruStateError
+from kitaru.domain.errors import FailureOrigin, KitaruDivergenceError, KitaruStateError, KitaruUsageError
 from kitaru.domain.events import (
     AttemptFailed,
     AttemptStarted,
@@ -27,7 +28,7 @@ from kitaru.domain.events import (
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState
 from kitaru.runtime import failures, reuse
-from kitaru.runtime.checkpoint import Prepared
+from kitaru.runtime.checkpoint import Checkpoint, Prepared
 from kitaru.runtime.futures import has_futures, resolve, resolve_async
 from kitaru.runtime.history import RecordedCall
 from kitaru.runtime.leaving import RunnerLeaves
@@ -36,6 +37,7 @@ from kitaru.runtime.session import Session, encode_payload
 from kitaru.store.values import ValueNotEncodable, decode, encode
 
 logger = logging.getLogger("kitaru")
+_LONGEST_PAUSE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ def complete_sync(prepared: Prepared) -> Outcome:
     """Make the call in this thread."""
     if has_futures(prepared):
         resolve(prepared)
-    steps = _steps(prepared)
+    known = _known(prepared)
+    if isinstance(known, Outcome):
+        return known
+    steps = _attempts(prepared, known)
     session = prepared.session
     try:
         step = next(steps)
@@ -94,8 +99,11 @@ async def complete_async(prepared: Prepared) -> Outcome:
     session = prepared.session
     if has_futures(prepared):
         await resolve_async(prepared)
-    steps = _steps(prepared)
     try:
+        known = _known(prepared)
+        if isinstance(known, Outcome):
+            return known
+        steps = _attempts(prepared, known)
         step = next(steps)
         while True:
             if isinstance(step, CallScope):
@@ -113,7 +121,17 @@ async def complete_async(prepared: Prepared) -> Outcome:
         session.awaited.pop(prepared.invocation_id, None)
 
 
-def _steps(prepared: Prepared) -> _Steps:
+class _Fresh(NamedTuple):
+    """A call without an outcome: what its attempts record."""
+
+    digest: str
+    opaque: tuple[str, ...]
+    recorded: RecordedCall | None
+    reuse_key: str | None
+
+
+def _known(prepared: Prepared) -> Outcome | _Fresh:
+    """The outcome that is recorded, here or under the reuse key; else what its attempts need."""
     session, checkpoint = prepared.session, prepared.checkpoint
     session.check_leaving()
     digest, opaque = _input_digest(checkpoint.bind(prepared.args, prepared.kwargs))
@@ -130,6 +148,12 @@ def _steps(prepared: Prepared) -> _Steps:
         if taken is not None:
             output = taken.output.model_copy(update={"data": session.load(taken.output)})
             return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
+    return _Fresh(digest, opaque, recorded, key)
+
+
+def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
+    session, checkpoint = prepared.session, prepared.checkpoint
+    digest, opaque, recorded, key = fresh
     call = recorded.call if recorded is not None else 0
     attempt = recorded.attempt if recorded is not None else 0
     failed = recorded.failures if recorded is not None else 0
@@ -139,7 +163,7 @@ def _steps(prepared: Prepared) -> _Steps:
         call = _start(session, prepared, call, attempt, digest, opaque)
         scope = CallScope(session, call, attempt, checkpoint.name, prepared.invocation_id)
         value, error = yield scope
-        final = False
+        final = checkpoint.isolated and isinstance(error, KitaruUsageError)  # it would be refused again
         if error is None:
             try:
                 payload, value = encode_payload(value, f"what {checkpoint.name} returned")
@@ -153,13 +177,21 @@ def _steps(prepared: Prepared) -> _Steps:
             _fail(session, scope, error, retry_after=None, closes=False)
             return Outcome(call, error=error)
         retry = not final and failed < checkpoint.retries and isinstance(error, checkpoint.retry_on)
-        delay = checkpoint.retry_delay * checkpoint.retry_backoff**failed if retry else None
+        delay = _pause_after(checkpoint, failed) if retry else None
         _fail(session, scope, error, retry_after=delay, closes=not retry)
         if delay is None:
             return Outcome(call, error=error)
         failed += 1
         if delay:
             yield _Pause(delay)
+
+
+def _pause_after(checkpoint: Checkpoint[..., object], failed: int) -> float:
+    """Seconds before the next try when `failed` tries were followed by another."""
+    try:
+        return min(checkpoint.retry_delay * float(checkpoint.retry_backoff) ** failed, _LONGEST_PAUSE)
+    except OverflowError:
+        return _LONGEST_PAUSE
 
 
 def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, digest: str) -> Outcome:
@@ -275,7 +307,13 @@ def _run(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | 
 
 async def _run_async(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | None]:
     if prepared.checkpoint.isolated or not prepared.checkpoint.is_async:
-        return await asyncio.wrap_future(prepared.session.pool.submit(copy_context().run, _run, prepared, scope))
+        running = prepared.session.pool.submit(copy_context().run, _run, prepared, scope)
+        try:
+            return await asyncio.wrap_future(running)
+        except asyncio.CancelledError as cancelled:
+            if scope.abandon is not None:
+                scope.abandon()
+            return None, cancelled
     token = current.set(scope)
     try:
         return await _awaited(prepared), None

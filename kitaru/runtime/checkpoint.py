@@ -65,6 +65,7 @@ class Checkpoint(Generic[P, R]):
         self._parameters: tuple[str, ...] | None = code.co_varnames[: code.co_argcount] if simple else None
         defaults: tuple[object, ...] = getattr(fn, "__defaults__", None) or ()
         self._defaults = dict(zip((self._parameters or ())[-len(defaults) :], defaults, strict=False)) if defaults else {}
+        self._rests: dict[int, dict[str, object] | None] = {}
         self._takes_id = "id" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
@@ -91,8 +92,8 @@ class Checkpoint(Generic[P, R]):
                     f"`async def` and await it, or use {self.name}.submit(...)"
                 )
             prepared = self._prepare(scope, args, kwargs)
-            scope.session.awaited[prepared.invocation_id] = self.name
-            return cast("R", calls.call_async(prepared))
+            call = scope.session.awaited[prepared.invocation_id] = calls.call_async(prepared)
+            return cast("R", call)
         return cast("R", calls.call_sync(self._prepare(scope, args, kwargs)))
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> CheckpointFuture[R]:
@@ -129,14 +130,25 @@ class Checkpoint(Generic[P, R]):
         names = self._parameters
         if names is not None and len(args) <= len(names):
             bound = dict(zip(names, args, strict=False))
-            if not kwargs and len(args) == len(names):
-                return bound
-            if bound.keys().isdisjoint(kwargs):
+            if not kwargs:
+                rest = self._rest_after(len(args))
+                if rest is not None:
+                    bound.update(rest)
+                    return bound
+            elif bound.keys().isdisjoint(kwargs):
                 merged = {**self._defaults, **bound, **kwargs}
                 if len(merged) == len(names) and all(name in merged for name in names):
                     # In the order of the parameters, so that the digest does not depend on how the call was written.
                     return {name: merged[name] for name in names}
         return self._bind_slowly(args, kwargs)
+
+    def _rest_after(self, given: int) -> dict[str, object] | None:
+        """The defaults of the parameters after the first `given`, None when one has none."""
+        if given not in self._rests:
+            names = (self._parameters or ())[given:]
+            whole = all(name in self._defaults for name in names)
+            self._rests[given] = {name: self._defaults[name] for name in names} if whole else None
+        return self._rests[given]
 
     def _bind_slowly(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         import inspect
@@ -152,18 +164,18 @@ class Checkpoint(Generic[P, R]):
         from kitaru.runtime import futures, submission
 
         scope = flow_scope(f"{self.name}.{verb}")
+        if "id" in constants and not self._takes_id:
+            raise KitaruUsageError(f"{self.name}.{verb}() makes many calls: they cannot all have the id that it was given")
         started = [submission.submit(self._prepare(scope, row, constants)) for row in rows]
         return cast("FutureList[R]", futures.FutureList(started))
 
     def _prepare(self, scope: FlowScope, args: tuple[object, ...], kwargs: dict[str, object]) -> Prepared:
         session = scope.session
-        session.check_leaving()
+        if not (session.is_async and self.is_async):  # such a call parks when it is awaited
+            session.check_leaving()
         if "id" in kwargs and not self._takes_id:
             kwargs = {**kwargs}
-            pinned = kwargs.pop("id")
-            if not isinstance(pinned, str):
-                raise KitaruUsageError(f"id has to be a text, not {pinned!r}")
-            invocation_id = scope.pin(pinned)
+            invocation_id = scope.pin(checked_name(kwargs.pop("id"), "id"))
         else:
             invocation_id = scope.take(self.name)
         session.history.made(invocation_id)

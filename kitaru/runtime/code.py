@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import threading
+from contextlib import suppress
 from hashlib import blake2b
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
 _loading = threading.local()
+_load_lock = threading.RLock()
 _digests: dict[str, tuple[int, int, str]] = {}
 
 
@@ -65,40 +67,53 @@ def load_flow(target: str) -> Flow[..., object]:
         if not os.path.isfile(where):
             raise KitaruUsageError(f"there is no file {where}; type FILE.py:flow")
         return _flow_in(load_file(os.path.realpath(where)), qualname, target)
-    sys.path.insert(0, os.getcwd())
+    if not all(part.isidentifier() for part in where.split(".")):
+        raise KitaruUsageError(f"{target!r} is no target; type FILE.py:flow or module:flow")
+    here = os.getcwd()
+    sys.path.insert(0, here)
     try:
-        if importlib.util.find_spec(where) is None:
-            raise KitaruUsageError(f"there is no module {where!r} here; type FILE.py:flow or module:flow")
-        return _flow_in(_executing(lambda: importlib.import_module(where), where), qualname, target)
-    except ModuleNotFoundError as error:
-        raise KitaruUsageError(f"{target}: {error}") from error
+        return _flow_in(_executing(lambda: _import(where), where), qualname, target)
     finally:
-        sys.path.remove(os.getcwd())
+        with suppress(ValueError):
+            sys.path.remove(here)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        found = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise KitaruUsageError(f"there is no module {name!r} here; type FILE.py:flow or module:flow")
+    return importlib.import_module(name)
 
 
 def load_recorded(target: Target, store_id: str) -> Flow[..., object]:
     """The flow of a recorded execution. Raises KitaruRuntimeError when it is not from a trusted folder, or gone."""
     if target.file is None:
-        found = next((flow for (_, name), flow in flows.items() if name == target.qualname), None)
+        here = (flow for (file, name), flow in flows.items() if name == target.qualname and not os.path.isfile(file))
+        found = next(here, None)
         if found is not None:
             return found
         raise KitaruRuntimeError(
             f"the flow {target.qualname} was defined in a shell or by exec; it can only go on in that process",
             code="not-loadable",
         )
-    for (file, name), flow in flows.items():
-        if name == target.qualname and os.path.realpath(file) == target.file:
+    if "\0" in target.file or not os.path.isabs(target.file):
+        raise KitaruRuntimeError(f"the store names the file {target.file!r}, which is no absolute path", code="not-loadable")
+    file = os.path.realpath(target.file)
+    for (known, name), flow in flows.items():
+        if name == target.qualname and os.path.realpath(known) == file:
             return flow
-    if not is_trusted(store_id, target.file):
+    if not is_trusted(store_id, file):
         raise KitaruRuntimeError(
-            f"{target.file} is not in a folder from which you have run flows of this store; look at it, then type "
-            f"`kitaru trust {os.path.dirname(target.file)}`",
+            f"{file} is not in a folder from which you have run flows of this store; look at it, then type "
+            f"`kitaru trust {os.path.dirname(file)}`",
             code="not-trusted",
         )
-    if not os.path.isfile(target.file):
-        raise KitaruRuntimeError(f"the flow's file {target.file} is gone; put it back", code="not-loadable")
-    module = load_file(target.file)
-    return _flow_in(module, target.qualname, f"{target.file}:{target.qualname}")
+    if not os.path.isfile(file):
+        raise KitaruRuntimeError(f"the flow's file {file} is gone; put it back", code="not-loadable")
+    return _flow_in(load_file(file), target.qualname, f"{file}:{target.qualname}")
 
 
 def _flow_in(module: ModuleType, qualname: str, target: str) -> Flow[..., object]:
@@ -121,7 +136,22 @@ def _flow_in(module: ModuleType, qualname: str, target: str) -> Flow[..., object
 
 
 def load_file(path: str) -> ModuleType:
-    """Execute a file as the module that its place makes it: its stem, or its dotted name inside packages."""
+    """Execute a file (a real path) as the module that its place makes it: its stem, or its dotted name inside packages.
+
+    A file that raises leaves neither a module nor flows behind.
+    """
+    with _load_lock:
+        before = set(flows)
+        try:
+            return _load_file(path)
+        except BaseException:
+            for key in set(flows) - before:
+                if os.path.realpath(key[0]) == path:
+                    del flows[key]
+            raise
+
+
+def _load_file(path: str) -> ModuleType:
     main = sys.modules.get("__main__")
     if main is not None and os.path.realpath(getattr(main, "__file__", None) or "") == path:
         return main

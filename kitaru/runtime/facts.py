@@ -8,9 +8,9 @@ from typing import Literal, TypedDict, get_args
 
 from kitaru.domain.errors import KitaruContextError, KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.events import ArtifactSaved, MetadataLogged, TagsChanged
-from kitaru.runtime.options import checked_name, checked_tags
+from kitaru.runtime.options import checked_amount, checked_name, checked_tags
 from kitaru.runtime.scope import CallScope, FlowScope, RemoteScope, current, flow_scope
-from kitaru.runtime.session import encode_payload
+from kitaru.runtime.session import encode_metadata, encode_payload
 
 ArtifactKind = Literal["prompt", "response", "context", "input", "output", "blob"]
 
@@ -30,18 +30,15 @@ def log(**metadata: object) -> None:
         return
     where = _place(scope, "log")
     if where is not None:
-        values, _ = encode_payload(metadata, "metadata")
+        values = encode_metadata(metadata)
         scope.session.report(lambda _, at: (MetadataLogged(at=at, values=values, **where),))
 
 
 def progress(message: str, *, percent: float | None = None, **fields: object) -> None:
     """Say how far things are; the latest word stands under the metadata key `progress`."""
-    if percent is not None and not 0 <= percent <= 100:
+    if percent is not None and not checked_amount(percent, "percent") <= 100:
         raise KitaruUsageError(f"percent has to be between 0 and 100, not {percent!r}")
-    said: dict[str, object] = {"message": message, **fields}
-    if percent is not None:
-        said["percent"] = percent
-    log(progress=said)
+    log(progress={"message": message, "percent": percent, **fields})  # None too: logged dicts merge
 
 
 def save(name: str, value: object, *, type: ArtifactKind = "output", tags: Iterable[str] = ()) -> None:
@@ -68,10 +65,9 @@ def save(name: str, value: object, *, type: ArtifactKind = "output", tags: Itera
 def tag(*tags: str) -> None:
     """Add tags to the execution, from the flow's body."""
     scope = flow_scope("kitaru.tag")
-    scope.session.check_leaving()
     labels = checked_tags(tags)
-    key = scope.take("#tag")
-    if labels and not scope.session.history.has_fact(key):
+    key = _key(scope, "tag")
+    if labels and key is not None:
         scope.session.report(lambda _, at: (TagsChanged(at=at, key=key, add=labels),))
 
 
@@ -132,8 +128,15 @@ class _Place(TypedDict, total=False):
 
 def _place(scope: FlowScope | CallScope, kind: str) -> _Place | None:
     """Where a fact belongs; None when the flow's body has recorded it in an earlier run."""
-    scope.session.check_leaving()
     if isinstance(scope, CallScope):
         return _Place(call=scope.call, attempt=scope.attempt)
+    key = _key(scope, kind)
+    return None if key is None else _Place(key=key)
+
+
+def _key(scope: FlowScope, kind: str) -> str | None:
+    """The id of the body's next fact of a kind, None when it is recorded or the runner is leaving an async flow."""
+    if not scope.session.goes_on():
+        return None
     key = scope.take(f"#{kind}")
-    return None if scope.session.history.has_fact(key) else _Place(key=key)
+    return None if scope.session.history.has_fact(key) else key

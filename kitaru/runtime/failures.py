@@ -16,9 +16,11 @@ from kitaru.domain.errors import (
 from kitaru.domain.events import FailureFields
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_NAME_CHARS
 from kitaru.domain.payload import Payload
-from kitaru.store.values import CODEC, ValueNotEncodable, canonical_module, decode, encode
+from kitaru.store.values import CODEC, ValueNotEncodable, bare_exception, canonical_module, decode, encode
 
 _MAX_TEXT = INLINE_PAYLOAD_BYTES // 4
+_PART_BYTES = (None, INLINE_PAYLOAD_BYTES // 8, INLINE_PAYLOAD_BYTES // 64)
+"""How large a part of an exception may be, tried in turn; None: it is kept as it is."""
 
 
 class Failure(NamedTuple):
@@ -37,11 +39,6 @@ def describe(error: BaseException, origin: FailureOrigin = FailureOrigin.USER_CO
         message = str(error)
     except Exception as broken:
         message = f"<str() of the exception raised {type(broken).__name__}>"
-    try:
-        recorded = encode(error)
-        exception = Payload.of(recorded, CODEC) if len(recorded) <= INLINE_PAYLOAD_BYTES else None
-    except ValueNotEncodable:
-        exception = None
     trace = "".join(traceback.format_exception(error, limit=-50)) if error.__traceback__ is not None else ""
     kind = type(error)
     return Failure(
@@ -49,8 +46,23 @@ def describe(error: BaseException, origin: FailureOrigin = FailureOrigin.USER_CO
         exception_type=f"{canonical_module(kind.__module__)}.{kind.__qualname__}"[:MAX_NAME_CHARS],
         message=text_payload(message),
         traceback=text_payload(trace, keep_end=True) if trace else None,
-        exception=exception,
+        exception=_as_value(error),
     )
+
+
+def _as_value(error: BaseException) -> Payload | None:
+    """The exception itself, or as much of it as encodes; None for a class that nobody can find again."""
+    for most in _PART_BYTES:
+        kept = error if most is None else bare_exception(error, most)
+        if kept is None:
+            return None
+        try:
+            recorded = encode(kept)
+        except ValueNotEncodable:
+            continue
+        if len(recorded) <= INLINE_PAYLOAD_BYTES:
+            return Payload.of(recorded, CODEC)
+    return None
 
 
 def text_payload(text: str, *, keep_end: bool = False) -> Payload:

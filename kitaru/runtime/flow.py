@@ -11,6 +11,7 @@ from kitaru.runtime import registry
 from kitaru.runtime.options import (
     Cache,
     ImageSettings,
+    checked_amount,
     checked_cache,
     checked_count,
     checked_name,
@@ -80,7 +81,7 @@ class Flow(Generic[P, R]):
         """Never: a flow is started by `run`. Raises KitaruUsageError."""
         raise KitaruUsageError(f"{self.name} is a flow: start it by {self.name}.run(...), which gives a handle")
 
-    def run(self, *args: object, **inputs: object) -> FlowHandle[R]:
+    def run(self, /, *args: object, **inputs: object) -> FlowHandle[R]:
         """Start one execution and return its handle at once.
 
         Inputs are the function's parameters; `stack`, `cache`, `retries` and `image` are options of the run. Raises
@@ -131,11 +132,10 @@ class Flow(Generic[P, R]):
             changes["metadata"] = dict(metadata)
         if idempotency_key is not None:
             changes["idempotency_key"] = checked_name(idempotency_key, "the idempotency key")
-        for what, value in (("max_cost_usd", max_cost_usd), ("max_tokens", max_tokens)):
-            if value is not None:
-                if isinstance(value, bool) or not value >= 0:
-                    raise KitaruUsageError(f"{what} has to be a number from 0, not {value!r}")
-                changes[what] = value
+        if max_cost_usd is not None:
+            changes["max_cost_usd"] = checked_amount(max_cost_usd, "max_cost_usd")
+        if max_tokens is not None:
+            changes["max_tokens"] = checked_count(max_tokens, "max_tokens")
         twin: Flow[P, R] = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.settings = self.settings._replace(**changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -19,9 +20,9 @@ from kitaru.domain.errors import (
 from kitaru.domain.events import EventBase, ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 from kitaru.domain.state import ExecutionState, ExecutionStatus
 from kitaru.runtime import process
-from kitaru.runtime.clock import installed
-from kitaru.runtime.leaving import Reason
+from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.runner import Runner
+from kitaru.runtime.scope import CallScope, FlowScope, current
 from kitaru.store.log import EventLog
 from kitaru.store.values import decode
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", covariant=True)
 _LOOK_SECONDS = 1.0
+_LEAVE_SECONDS = 0.1
 _LAST_EVENTS = 8
 
 
@@ -69,13 +71,31 @@ class FlowHandle(Generic[R]):
         return self._value(state)
 
     def __await__(self) -> Generator[object, None, R]:
-        return asyncio.to_thread(self.wait).__await__()
+        return self._awaited().__await__()
 
-    def _wait(self, deadline: float | None) -> None:
-        while True:
+    async def _awaited(self) -> R:
+        given_up = threading.Event()
+        try:
+            await asyncio.to_thread(self._wait, None, given_up)
+        except RunnerLeaves:
+            await asyncio.get_running_loop().create_future()  # the flow's main task is cancelled
+            raise
+        finally:
+            given_up.set()  # or a loop that ends would wait for the thread
+        return self._value(self._log.head(self.exec_id).state)
+
+    def _wait(self, deadline: float | None, given_up: threading.Event | None = None) -> None:
+        scope = current.get()
+        within = scope.session if isinstance(scope, (FlowScope, CallScope)) else None
+        longest = _LOOK_SECONDS if within is None and given_up is None else _LEAVE_SECONDS
+        while given_up is None or not given_up.is_set():
+            if within is not None:
+                within.check_leaving()  # what waits here is to be unwound, not told that the execution was stopped
             token = self._log.changes.token()
             runner = cast("Runner | None", process.find(self._log.location, self.exec_id)) or self._runner
-            if runner is not None and not runner.done.wait(_remaining(deadline, self.exec_id)):
+            if runner is not None and not runner.done.is_set():
+                left = _remaining(deadline, self.exec_id)
+                runner.done.wait(longest if left is None else min(left, longest))
                 continue
             state = self._log.head(self.exec_id).state
             if _status(state).is_finished:
@@ -88,22 +108,20 @@ class FlowHandle(Generic[R]):
             if self._take_over():
                 continue
             left = _remaining(deadline, self.exec_id)
-            self._log.changes.wait(token, _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS))
+            self._log.changes.wait(token, longest if left is None else min(left, longest))
 
     def _take_over(self) -> bool:
-        """Go on here with an execution that nobody runs and that waits for nothing any more; whether it goes on."""
-        from kitaru.runtime import recovery
+        """Go on with it here when nobody runs it."""
+        from kitaru.runtime.recovery import is_lost, take_over
 
-        head = self._log.head(self.exec_id)
-        state = head.state
-        if state.runner is not None and not recovery.runner_is_lost(self._log, head):
-            return False
-        if any(p.expires_at is None or p.expires_at > installed().now() for p in state.pending):
+        if not is_lost(self._log, self._log.head(self.exec_id)):
             return False
         try:
-            self._runner = recovery.take_over(self._log, self.exec_id, self._flow)
+            self._runner = take_over(self._log, self.exec_id, self._flow)
         except KitaruStateError:
-            return False  # somebody else was faster, or it has ended
+            if is_lost(self._log, self._log.head(self.exec_id)):
+                raise
+            return False  # somebody was faster
         return True
 
     def _explain(self, runner: Runner) -> None:

@@ -14,6 +14,7 @@ from kitaru.domain.events import (
     CheckpointFailed,
     CheckpointReused,
     EventBase,
+    ExecutionFailed,
     ExecutionRetried,
     ExecutionStarted,
     FailureFields,
@@ -123,6 +124,8 @@ class History:
                 self._wait_of[event.wait].outcome = "expired"
             case WaitAborted():
                 self._wait_of[event.wait].outcome = "aborted"
+            case ExecutionFailed():  # what was open then is dropped: a retry asks anew
+                self._waits = {ident: wait for ident, wait in self._waits.items() if wait.outcome is not None}
             case ExecutionStarted():
                 self.started = event
             case _:

@@ -7,7 +7,6 @@ then one result; a child that dies is a failed attempt.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -39,6 +38,7 @@ def run(prepared: Prepared, scope: CallScope) -> object:
             f"the checkpoint {checkpoint.name!r} is isolated and has to be a function of a module, not of "
             f"{fn.__qualname__}: define it at the top level of a file"
         )
+    started = prepared.session.history.started
     try:
         request = encode(
             {
@@ -49,8 +49,8 @@ def run(prepared: Prepared, scope: CallScope) -> object:
                 "exec_id": prepared.session.exec_id,
                 "invocation_id": prepared.invocation_id,
                 "name": checkpoint.name,
-                "call": scope.call,
-                "attempt": scope.attempt,
+                "store": _folder_of(prepared),
+                "project": started.project if started is not None else None,
                 "args": list(prepared.args),
                 "kwargs": prepared.kwargs,
             }
@@ -63,14 +63,17 @@ def run(prepared: Prepared, scope: CallScope) -> object:
         [sys.executable, "-m", "kitaru.runtime.isolated"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        process_group=0,  # Ctrl-C is for the runner, which lets the body end
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
     )
-    timer = _deadline(child, checkpoint.timeout)
+    scope.abandon = child.kill
+    too_late = threading.Event()
+    timer = _deadline(child, checkpoint.timeout, too_late)
     try:
-        return _converse(child, request, scope)
+        return _converse(child, request, prepared, scope)
     except (EOFError, BrokenPipeError):
         code = child.wait()
-        if timer is not None and timer.finished.is_set() and code == -signal.SIGKILL:
+        if too_late.is_set():
             raise TimeoutError(
                 f"the checkpoint {prepared.invocation_id!r} took more than its {checkpoint.timeout:g} seconds; its "
                 "process was killed"
@@ -91,16 +94,26 @@ def run(prepared: Prepared, scope: CallScope) -> object:
                 pipe.close()
 
 
-def _deadline(child: subprocess.Popen[bytes], timeout: float | None) -> threading.Timer | None:
+def _folder_of(prepared: Prepared) -> str | None:
+    location = prepared.session.log.location
+    return location if os.path.isabs(location) else None
+
+
+def _deadline(child: subprocess.Popen[bytes], timeout: float | None, too_late: threading.Event) -> threading.Timer | None:
     if timeout is None:
         return None
-    timer = threading.Timer(timeout, child.kill)
+
+    def kill() -> None:
+        too_late.set()
+        child.kill()
+
+    timer = threading.Timer(timeout, kill)
     timer.daemon = True
     timer.start()
     return timer
 
 
-def _converse(child: subprocess.Popen[bytes], request: bytes, scope: CallScope) -> object:
+def _converse(child: subprocess.Popen[bytes], request: bytes, prepared: Prepared, scope: CallScope) -> object:
     assert child.stdin is not None
     assert child.stdout is not None
     write_frame(cast("BinaryIO", child.stdin), request)
@@ -111,8 +124,8 @@ def _converse(child: subprocess.Popen[bytes], request: bytes, scope: CallScope) 
                 _as_call(scope, lambda: facts.log(**cast("dict[str, object]", metadata)))
             case {"save": str(name), "value": value, "type": kind, "tags": tags}:
                 _as_call(scope, lambda: facts.save(name, value, type=kind, tags=tags))  # type: ignore[arg-type]
-            case {"value": value}:
-                return value
+            case {"value": True}:
+                return decode(read_frame(cast("BinaryIO", child.stdout)), prepared.checkpoint.returns)
             case {"error": error, "text": text, "trace": trace}:
                 raised = error if isinstance(error, BaseException) else KitaruRuntimeError(str(text))
                 raised.add_note(f"in the isolated process:\n{trace}")

@@ -51,12 +51,14 @@ def answer(log: EventLog, exec_id: str, wait: str, value: object, by: str | None
 
 def abort_wait(log: EventLog, exec_id: str, wait: str, by: str | None = None) -> None:
     """Give a pending wait up; the execution is cancelled with it. Raises KitaruStateError, KitaruNotFoundError."""
-    log.execute(exec_id, AbortWait(_ordinal_or_name(wait), _by(by), _lost_epoch(log, exec_id)), installed_clock().now())
+    log.execute(
+        exec_id, AbortWait(_ordinal_or_name(wait), _by(by), recovery.lost_epoch(log, exec_id)), installed_clock().now()
+    )
 
 
 def cancel(log: EventLog, exec_id: str, by: str | None = None) -> None:
     """Cancel: at once without a live runner, at the next boundary otherwise. Raises KitaruStateError when it has ended."""
-    log.execute(exec_id, Cancel(_by(by), _lost_epoch(log, exec_id)), installed_clock().now())
+    log.execute(exec_id, Cancel(_by(by), recovery.lost_epoch(log, exec_id)), installed_clock().now())
 
 
 def resume(
@@ -68,7 +70,7 @@ def resume(
     be loaded.
     """
     started = recovery.started_event(log, exec_id)
-    lost = _lost_epoch(log, exec_id)
+    lost = recovery.lost_epoch(log, exec_id)
     if detach:
         log.execute(exec_id, Resume(_by(by), None, lost), installed_clock().now())
         return None
@@ -103,12 +105,6 @@ def parse_answer(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _lost_epoch(log: EventLog, exec_id: str) -> int | None:
-    """The epoch of a recorded runner that lives no more, for decisions that depend on it."""
-    head = log.head(exec_id)
-    return head.state.epoch if recovery.runner_is_lost(log, head) else None
 
 
 def _opened(log: EventLog, exec_id: str, pending: Pending) -> WaitOpened:

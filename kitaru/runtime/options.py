@@ -58,6 +58,13 @@ def checked_count(value: object, what: str) -> int:
     return value
 
 
+def checked_amount(value: object, what: str) -> float:
+    """A finite number from 0. Raises KitaruUsageError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return value
+    raise KitaruUsageError(f"{what} has to be a finite number from 0, not {value!r}")
+
+
 def checked_seconds(value: object, what: str) -> float:
     """A finite number of seconds from 0. Raises KitaruUsageError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:

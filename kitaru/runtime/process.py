@@ -11,9 +11,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from asyncio import Runner
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol, cast
+
+from kitaru.domain.errors import KitaruStateError
 
 
 class Live(Protocol):
@@ -32,8 +36,30 @@ class Live(Protocol):
 
 
 _live: dict[tuple[str, str], Live] = {}
-_lock = threading.Lock()
+_beginning: set[tuple[str, str]] = set()
+_lock = threading.RLock()  # the signal handler may find its own thread holding it
 _state = {"installed": False, "interrupted": False, "exiting": False}
+_pythons_own: Callable[[int, FrameType | None], object] = signal.default_int_handler
+"""The handler in whose place ours stands: it raises KeyboardInterrupt, or cancels the task of asyncio.run."""
+
+
+@contextmanager
+def beginning(store: str, exec_id: str) -> Iterator[None]:
+    """While it lasts nobody else in this process begins to run that execution. Raises KitaruStateError when one runs it."""
+    key = (store, exec_id)
+    with _lock:
+        if is_here(store, exec_id):
+            raise KitaruStateError(f"this process runs the execution {exec_id} already; wait for it", code="runs-here")
+        _beginning.add(key)
+    try:
+        yield
+    finally:
+        _beginning.discard(key)
+
+
+def is_here(store: str, exec_id: str) -> bool:
+    """Whether this process runs that execution, or is about to."""
+    return (store, exec_id) in _live or (store, exec_id) in _beginning
 
 
 def enter(live: Live) -> None:
@@ -43,15 +69,26 @@ def enter(live: Live) -> None:
         first, _state["installed"] = not _state["installed"], True
     if first:
         _register_exit(_stay_until_all_left)
-    main = threading.main_thread()
-    if threading.current_thread() is main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    _take_interrupts()
+
+
+def _take_interrupts() -> None:
+    """Handle Ctrl-C, unless somebody else does, or this is not the thread that can."""
+    global _pythons_own
+    if threading.current_thread() is not threading.main_thread():
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    method = getattr(handler, "func", None)  # inside asyncio.run it is a partial of the asyncio.Runner's
+    if callable(handler) and (handler is signal.default_int_handler or type(getattr(method, "__self__", None)) is Runner):
+        _pythons_own = handler
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def leave(live: Live) -> None:
     """A runner has left."""
     with _lock:
-        _live.pop((live.store, live.exec_id), None)
+        if _live.get((live.store, live.exec_id)) is live:  # it may have been taken over here, too
+            del _live[live.store, live.exec_id]
 
 
 def find(store: str, exec_id: str) -> Live | None:
@@ -79,25 +116,26 @@ def stop_all() -> list[str]:
     return [each.exec_id for each in live]
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _interrupt(signum: int, frame: FrameType | None) -> None:
     """First Ctrl-C: stop at the next boundary. Second: exit now; what was recorded stays recorded."""
+    if not _live:
+        _pythons_own(signum, frame)
+        return
     if _state["interrupted"]:
         os._exit(130)
     _state["interrupted"] = True
     stopping = stop_all()
-    if not stopping:
-        _state["interrupted"] = False
-        raise KeyboardInterrupt
     for exec_id in stopping:
         sys.stderr.write(f"stopping {exec_id} at its next boundary; go on later with: kitaru recover {exec_id}\n")
     sys.stderr.write("(Ctrl-C again exits at once)\n")
     sys.stderr.flush()
     if not _state["exiting"]:
-        raise KeyboardInterrupt
+        _pythons_own(signum, frame)
 
 
 def _stay_until_all_left() -> None:
     _state["exiting"] = True
+    _take_interrupts()
     join_all()
     if _state["interrupted"]:
         run_exit_hooks = cast("Callable[[], None]", getattr(atexit, "_run_exitfuncs"))  # noqa: B009
@@ -115,7 +153,10 @@ def _register_exit(hook: Callable[[], None]) -> None:
 
 def after_fork_in_child() -> None:
     """A forked child runs none of its parent's executions."""
+    global _lock
+    _lock = threading.RLock()
     _live.clear()
+    _beginning.clear()
     _state.update(interrupted=False, exiting=False)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import gc
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.commands import Claim
+from kitaru.domain.decide import is_ready
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
-from kitaru.domain.events import Event, ExecutionStarted
-from kitaru.domain.state import ABSENT, ExecutionStatus, fold
+from kitaru.domain.events import Event, ExecutionStarted, RunnerClaimed
+from kitaru.domain.state import ABSENT, fold
 from kitaru.runtime import code, process
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History
@@ -19,29 +22,36 @@ from kitaru.store.log import EventLog, Head
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
-_LIST_RUNNING = "SELECT exec_id FROM executions WHERE project = ? AND status = 'running' ORDER BY number"
+_LIST_UNFINISHED = (
+    """SELECT exec_id FROM executions WHERE project = ? AND status IN ('running', 'waiting') ORDER BY number"""
+)
 
 
 def is_lost(log: EventLog, head: Head) -> bool:
-    """Whether the execution should be running and nobody runs it."""
-    if head.state.status is not ExecutionStatus.RUNNING:
+    """Whether there is something to do for the execution and nobody does it."""
+    state = head.state
+    if state.status is None or state.status.is_finished or process.is_here(log.location, head.exec_id):
         return False
-    return head.state.runner is None or runner_is_lost(log, head)
+    if state.runner is not None:
+        return _is_gone(log, state.runner)
+    return is_ready(state, installed_clock().now())
 
 
-def runner_is_lost(log: EventLog, head: Head) -> bool:
-    """Whether a runner is recorded that lives no more, or that has left without being able to say so."""
-    runner = head.state.runner
-    if runner is None:
-        return False
-    if runner == log.leases.acquire():
-        return process.find(log.location, head.exec_id) is None
-    return not log.leases.is_alive(runner)
+def lost_epoch(log: EventLog, exec_id: str) -> int | None:
+    """The epoch of a recorded runner that lives no more, None where there is none, for decisions that depend on it."""
+    state = log.head(exec_id).state
+    gone = not process.is_here(log.location, exec_id) and _is_gone(log, state.runner)
+    return state.epoch if gone and state.runner is not None else None
+
+
+def _is_gone(log: EventLog, runner: str | None) -> bool:
+    """Whether that runner runs nothing, given that this process does not run the execution."""
+    return runner is None or runner == log.leases.acquire() or not log.leases.is_alive(runner)
 
 
 def lost_executions(log: EventLog, project: str) -> list[str]:
     """Ids of the project's executions that should be running and that nobody runs, oldest first."""
-    ids = [str(row[0]) for row in log.query(_LIST_RUNNING, (project,))]
+    ids = [str(row[0]) for row in log.query(_LIST_UNFINISHED, (project, installed_clock().now()))]
     return [exec_id for exec_id in ids if is_lost(log, log.head(exec_id))]
 
 
@@ -51,19 +61,26 @@ def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -
     Raises KitaruRuntimeError when the code cannot be loaded; the execution stays as it was.
     """
     flow = code.load_flow(target) if target is not None else None
-    return [take_over(log, exec_id, flow) for exec_id in exec_ids]
+    runners = [take_over(log, exec_id, flow) for exec_id in exec_ids]
+    return [runner for runner in runners if runner is not None]
 
 
 def take_over(
     log: EventLog, exec_id: str, flow: Flow[..., object] | None = None, *, stay_seconds: float | None = None
-) -> Runner:
-    """Claim an execution that nobody runs, and run it on. Raises KitaruStateError when somebody does, or it waits."""
-    head = log.head(exec_id)
+) -> Runner | None:
+    """Claim an execution that nobody runs, and run it on; None when it was being cancelled, and now is.
+
+    Raises KitaruStateError when somebody runs it or it waits, KitaruRuntimeError when its flow cannot be loaded.
+    """
     if flow is None:
         flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
-    lost = head.state.epoch if runner_is_lost(log, head) else None
-    log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
-    return launch(log, exec_id, flow, stay_seconds=stay_seconds)
+    with process.beginning(log.location, exec_id):
+        state = log.head(exec_id).state
+        lost = state.epoch if _is_gone(log, state.runner) else None
+        _, events = log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
+        if not any(isinstance(event, RunnerClaimed) for event in events):
+            return None
+        return launch(log, exec_id, flow, stay_seconds=stay_seconds)
 
 
 def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds: float | None = None) -> Runner:
@@ -79,7 +96,8 @@ def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds
             history.add(event)
             yield event
 
-    state = fold(ABSENT, indexed())
+    with _without_collecting():
+        state = fold(ABSENT, indexed())
     if history.started is None:
         raise KitaruNotFoundError(f"the execution {exec_id} has no events in the store {log.location}")
     if state.runner != log.leases.acquire():
@@ -92,6 +110,18 @@ def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds
     runner = Runner(flow.fn, session)
     runner.start()
     return runner
+
+
+@contextmanager
+def _without_collecting() -> Generator[None]:
+    """A long history is many objects that all stay: looking for garbage among them took a quarter of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def started_event(log: EventLog, exec_id: str) -> ExecutionStarted:

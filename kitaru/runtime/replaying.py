@@ -89,7 +89,7 @@ def replay(
     inputs and overrides that do not fit; KitaruRuntimeError when the flow cannot be loaded.
     """
     head = log.head(exec_id)
-    if head.state.runner is not None and not recovery.runner_is_lost(log, head):
+    if head.state.runner is not None and recovery.lost_epoch(log, exec_id) is None:
         raise KitaruStateError(f"the execution {exec_id} is running; wait for its end, or cancel it, then replay it")
     history = History.read(log, exec_id)
     old = history.started

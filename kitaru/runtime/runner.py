@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import wait as wait_for_futures
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import cast
@@ -27,6 +28,7 @@ from kitaru.runtime.history import History
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
+from kitaru.runtime.submission import TaskFuture
 from kitaru.store.values import ValueNotEncodable, decode
 
 logger = logging.getLogger("kitaru")
@@ -93,12 +95,7 @@ class Runner:
             ending = self._run_async(inputs) if session.is_async else self._run_sync(inputs)
             if ending.left:
                 self.error = session.broken
-                if session.broken is None:
-                    self._record(
-                        lambda at: (
-                            ExecutionCancelled(at=at) if session.reason is Reason.CANCELLED else ExecutionSuspended(at=at)
-                        )
-                    )
+                self._leave()
                 return
             if session.divergence is not None:
                 ending = _Ending(error=session.divergence)
@@ -108,11 +105,31 @@ class Runner:
                 if error is None:
                     return
             elif self._may_retry(error):
-                self._record(lambda at: ExecutionRetried(at=at, by="flow", automatic=True))
+                if not self._retry():
+                    return
                 session.rewind(History.read(session.log, self.exec_id))
                 continue
             self._fail(error)
             return
+
+    def _leave(self) -> None:
+        """Record that this runner goes: the execution goes on later, or somebody asked for its end."""
+
+        def left(state: ExecutionState, at: int) -> tuple[Event, ...]:
+            return (ExecutionCancelled(at=at) if state.cancel_requested else ExecutionSuspended(at=at),)
+
+        if self._session.broken is None:
+            self._session.report(left)
+
+    def _retry(self) -> bool:
+        """Record that the body runs again; False when it was cancelled meanwhile."""
+        try:
+            self._record(lambda at: ExecutionRetried(at=at, by="flow", automatic=True))
+        except RunnerLeaves:
+            self.error = self._session.broken
+            self._leave()
+            return False
+        return True
 
     def _inputs(self) -> dict[str, object]:
         started = self._session.history.started
@@ -141,7 +158,14 @@ class Runner:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             loop.set_task_factory(_task_with_path)  # pyright: ignore[reportArgumentType]
-            return runner.run(self._supervise(inputs))
+            try:
+                return runner.run(self._supervise(inputs))
+            except (SystemExit, KeyboardInterrupt) as error:
+                # asyncio lets these two fly out of the loop from whatever task raises them.
+                ending = _Ending(error=error)
+                _cancel_all(loop)
+        wait_for_futures([each for each in self._session.submitted if not isinstance(each, TaskFuture)])
+        return _Ending(left=True) if self._session.unwound else ending
 
     async def _supervise(self, inputs: dict[str, object]) -> _Ending:
         session = self._session
@@ -165,12 +189,11 @@ class Runner:
             while session.reason in (Reason.STOPPED, Reason.SUSPENDED) and session.state.in_flight and not main.done():  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
             session.unwound = session.unwound or not main.done()
-            main.cancel()
-            await asyncio.wait({main})
+            await _cancelled({main})
         watch.cancel()
         session.on_leave = None
         ending = _ending_of(main)
-        unfinished = sorted(session.awaited)
+        unfinished = session.take_unawaited()
         if ending.error is None and unfinished and not session.unwound:
             names = ", ".join(repr(name) for name in unfinished[:5])
             ending = _Ending(
@@ -185,12 +208,10 @@ class Runner:
 
     async def _end_tasks(self) -> None:
         session = self._session
-        while session.submitted and not session.unwound:
-            await asyncio.wait([asyncio.wrap_future(each) for each in session.submitted])
-        others = asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        while session.submitted and (session.state.in_flight or not session.unwound):
+            # A call that the runner's leaving has parked never ends: look again.
+            await asyncio.wait([asyncio.wrap_future(each) for each in session.submitted], timeout=10 * _POLL_SECONDS)
+        await _cancelled(asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())})
 
     def _complete(self, value: object) -> BaseException | None:
         try:
@@ -210,6 +231,8 @@ class Runner:
         return session.history.automatic_retries < session.options.retries and not session.state.in_flight
 
     def _fail(self, error: BaseException) -> None:
+        if isinstance(error, AttributeError) and error.name == "load":
+            error.add_note("a checkpoint called in a flow gives its plain value; only .submit(...) gives a future to load()")
         self.error = error
         described = failures.describe(error, failures.origin_of(error))._asdict()
         self._record(lambda at: ExecutionFailed(at=at, **described))
@@ -219,6 +242,23 @@ class Runner:
             return (make(at),)
 
         self._session.report(build)
+
+
+async def _cancelled(tasks: set[asyncio.Task[object]]) -> None:
+    """End tasks. One that catches its cancellation and goes on is cancelled again where it stands next."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=10 * _POLL_SECONDS)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """End the tasks of a stopped loop, however often one of them flies out of it again."""
+    while tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        with suppress(SystemExit, KeyboardInterrupt):
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
 def _ending_of(main: asyncio.Task[object]) -> _Ending:

@@ -67,7 +67,7 @@ class FlowScope:
 class CallScope:
     """One attempt of a checkpoint call."""
 
-    __slots__ = ("attempt", "call", "invocation_id", "name", "session")
+    __slots__ = ("abandon", "attempt", "call", "invocation_id", "name", "session")
 
     def __init__(self, session: Session, call: int, attempt: int, name: str, invocation_id: str) -> None:
         self.session = session
@@ -75,6 +75,8 @@ class CallScope:
         self.attempt = attempt
         self.name = name
         self.invocation_id = invocation_id
+        self.abandon: Callable[[], None] | None = None
+        """How to end a body that runs elsewhere, when nobody waits for it any more."""
 
     @property
     def exec_id(self) -> str:

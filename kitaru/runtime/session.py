@@ -6,9 +6,10 @@ outside was faster, it reads the tail, decides again, and goes on.
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from typing import TYPE_CHECKING
@@ -22,10 +23,11 @@ from kitaru.domain.errors import (
     KitaruExecutionError,
     KitaruFencedError,
     KitaruStateError,
+    KitaruUsageError,
 )
 from kitaru.domain.events import Event, FlowOptions
 from kitaru.domain.ids import uuid7
-from kitaru.domain.limits import MAX_PAYLOAD_BYTES
+from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState, ExecutionStatus, evolve
 from kitaru.runtime.clock import Clock
@@ -62,8 +64,8 @@ class Session:
         self.epoch = head.state.epoch
         self.replaying = bool(head.state.calls)
         self.taken: set[str] = set()
-        self.awaited: dict[str, str] = {}
-        """Async calls whose outcome nobody has received yet: invocation id → checkpoint name."""
+        self.awaited: dict[str, Coroutine[object, object, object]] = {}
+        """Async calls whose outcome nobody has received yet, by invocation id."""
         self.leaving = threading.Event()
         self.reason: Reason | None = None
         self.unwound = False
@@ -188,6 +190,14 @@ class Session:
         if self.reason is not None:
             raise self._unwind(self.reason)
 
+    def goes_on(self) -> bool:
+        """The same for what cannot be awaited: False in an async flow, where an exception would cancel other branches."""
+        if self.reason is not None and self.is_async:
+            self.unwound = True
+            return False
+        self.check_leaving()
+        return True
+
     def rewind(self, history: History) -> None:
         """Begin the body anew: ids are given from the start again."""
         self.history = history
@@ -195,12 +205,21 @@ class Session:
         self.awaited.clear()
         self.replaying = True
 
+    def take_unawaited(self) -> list[str]:
+        """Ids of the async calls that were neither awaited to their end nor cancelled; they are ended here."""
+        found = sorted(ident for ident, call in self.awaited.items() if inspect.getcoroutinestate(call) != "CORO_CLOSED")
+        for ident in found:
+            if inspect.getcoroutinestate(self.awaited[ident]) == "CORO_CREATED":
+                self.awaited[ident].close()
+        self.awaited.clear()
+        return found
+
     def leave(self, reason: Reason, broken: KitaruError | None = None) -> None:
         """Make this runner go at the next boundary; with `broken` it may not even record that it went."""
         if broken is not None and self.broken is None:
             self.broken = broken
             self.reason = reason
-        elif self.reason is None:
+        elif self.reason is None or reason is Reason.CANCELLED:
             self.reason = reason
         self.leaving.set()
         if self.on_leave is not None:
@@ -211,17 +230,37 @@ class Session:
         return payload.data if payload.data is not None else self.log.load(payload)
 
 
+def encode_metadata(metadata: dict[str, object]) -> Payload:
+    """Metadata as a payload. It stands in the listings' rows, so it is held to what stands inline.
+
+    Raises ValueNotEncodable, and KitaruUsageError past that limit.
+    """
+    payload, _ = encode_payload(metadata, "metadata")
+    if payload.size > INLINE_PAYLOAD_BYTES:
+        raise KitaruUsageError(
+            f"the metadata takes {payload.size:,} bytes; {INLINE_PAYLOAD_BYTES:,} are allowed. Save large values with "
+            "kitaru.save(...)",
+            code="metadata-too-large",
+        )
+    return payload
+
+
 def encode_payload(value: object, what: str) -> tuple[Payload, object]:
     """A value as a payload, and the value that it decodes to, which is the one to go on with.
 
     Raises ValueNotEncodable, also past the payload limit; `what` names the value's role.
     """
-    if isinstance(value, (str, bytes, bytearray)) and len(value) > MAX_PAYLOAD_BYTES:
-        raise _too_large(value, len(value), what)
+    check_size(value, what)
     data, decoded = encode_exact(value)
     if len(data) > MAX_PAYLOAD_BYTES:
         raise _too_large(value, len(data), what)
     return Payload.of(data, CODEC), decoded
+
+
+def check_size(value: object, what: str) -> None:
+    """Refuse a text or bytes that cannot fit before any work is done on it. Raises ValueNotEncodable."""
+    if isinstance(value, (str, bytes, bytearray)) and len(value) > MAX_PAYLOAD_BYTES:
+        raise _too_large(value, len(value), what)
 
 
 def _too_large(value: object, size: int, what: str) -> ValueNotEncodable:

@@ -16,16 +16,16 @@ from kitaru.domain.events import Event, ExecutionStarted, FlowOptions
 from kitaru.domain.ids import flow_id, uuid7
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ABSENT, evolve
-from kitaru.runtime import code, trust
+from kitaru.runtime import code, process, trust
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.handle import FlowHandle
 from kitaru.runtime.history import History
 from kitaru.runtime.options import Cache, ImageSettings, checked_cache, checked_count
 from kitaru.runtime.runner import Runner
-from kitaru.runtime.scope import FlowScope, current
-from kitaru.runtime.session import Session, encode_payload
+from kitaru.runtime.scope import FlowScope, current, flow_scope
+from kitaru.runtime.session import Session, check_size, encode_metadata, encode_payload
 from kitaru.store.log import EventLog
-from kitaru.store.values import ValueNotEncodable, encode
+from kitaru.store.values import ValueNotEncodable
 
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
@@ -70,7 +70,7 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
         stack=_stack(_first(given.get("stack"), flow.stack, settings.stack, "local")),
         tags=flow.settings.tags,
         inputs=encoded_inputs(flow, args, inputs),
-        metadata=None if not flow.settings.metadata else encode_payload(dict(flow.settings.metadata), "metadata")[0],
+        metadata=encode_metadata(dict(flow.settings.metadata)) if flow.settings.metadata else None,
         idempotency_key=flow.settings.idempotency_key or _child_key(flow.name),
     )
     if started.target.file is not None:
@@ -89,22 +89,25 @@ def open_log() -> EventLog:
 def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command: Start) -> FlowHandle[R]:
     """Append the start and set the runner going, unless the execution is left to a worker."""
     exec_id = new_exec_id()
-    head, events = log.execute(exec_id, command, started.at)
-    if not events:
-        return _existing(flow, log, head.exec_id, started)
-    if command.runner is None:
-        return FlowHandle(log, exec_id, flow, None)
     from kitaru.runtime.replaying import original_of
 
-    state = ABSENT
-    history = History()
-    for event in events:
-        state = evolve(state, cast("Event", event))
-        history.add(event)
-    session = Session(log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async)
-    session.original = original_of(log, started)
-    runner = Runner(flow.fn, session)
-    runner.start()
+    with process.beginning(log.location, exec_id):
+        head, events = log.execute(exec_id, command, started.at)
+        if not events:
+            return _existing(flow, log, head.exec_id, started)
+        if command.runner is None:
+            return FlowHandle(log, exec_id, flow, None)
+        state = ABSENT
+        history = History()
+        for event in events:
+            state = evolve(state, cast("Event", event))
+            history.add(event)
+        session = Session(
+            log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async
+        )
+        session.original = original_of(log, started)
+        runner = Runner(flow.fn, session)
+        runner.start()
     return FlowHandle(log, exec_id, flow, runner)
 
 
@@ -135,22 +138,31 @@ def encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: di
     for name, parameter in bound.signature.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             arguments |= arguments.pop(name, {})
+    for name, value in arguments.items():
+        try:
+            check_size(value, "it")
+        except ValueNotEncodable as refused:
+            raise _wrong_input(flow, name, refused) from refused
     try:
-        return encode_payload(arguments, "the inputs")[0]
+        return encode_payload(arguments, "the inputs together")[0]
     except ValueNotEncodable as refused:
         for name, value in arguments.items():
             try:
-                encode(value)
+                encode_payload(value, "it")
             except ValueNotEncodable as culprit:
-                raise KitaruUsageError(f"{flow.name}.run(): the input {name!r} does not encode: {culprit}") from culprit
+                raise _wrong_input(flow, name, culprit) from culprit
         raise KitaruUsageError(f"{flow.name}.run(): {refused}") from refused
+
+
+def _wrong_input(flow: Flow[..., object], name: str, refused: ValueNotEncodable) -> KitaruUsageError:
+    return KitaruUsageError(f"{flow.name}.run(): the input {name!r} does not encode: {refused}")
 
 
 def _child_key(flow_name: str) -> str | None:
     """A run inside a flow's body is made once: going on finds the execution that it started before."""
-    scope = current.get()
-    if not isinstance(scope, FlowScope):
+    if not isinstance(current.get(), FlowScope):
         return None
+    scope = flow_scope(f"{flow_name}.run")
     scope.session.check_leaving()
     return f"child:{scope.session.exec_id}:{scope.take('#run')}:{flow_name}"[:256]
 
@@ -174,7 +186,10 @@ def _image(image: object, flow_name: str) -> str | None:
     if flow_name not in _warned_about_images:
         _warned_about_images.add(flow_name)
         warnings.warn(f"the flow {flow_name} runs on the local stack; its image is recorded, not used", stacklevel=4)
-    return image if isinstance(image, str) else repr(image)
+    if isinstance(image, str):
+        return image
+    hidden = image._replace(environment=dict.fromkeys(image.environment, "***"))  # its values may be secrets
+    return repr(hidden)
 
 
 def _first(*settings: object) -> object:

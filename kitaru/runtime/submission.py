@@ -13,6 +13,10 @@ from kitaru.runtime.futures import CheckpointFuture
 from kitaru.runtime.scope import current
 
 
+class TaskFuture(Future[calls.Outcome]):
+    """The outcome of a call that is a task of the flow's loop: it comes only while the loop runs."""
+
+
 def submit(prepared: Prepared) -> CheckpointFuture[object]:
     """Start the call; its id is taken already."""
     session = prepared.session
@@ -32,7 +36,7 @@ def _outside_the_body(prepared: Prepared) -> calls.Outcome:
 
 
 def _as_task(prepared: Prepared) -> Future[calls.Outcome]:
-    inner: Future[calls.Outcome] = Future()
+    inner = TaskFuture()
 
     def finished(task: asyncio.Task[calls.Outcome]) -> None:
         if task.cancelled():

@@ -65,12 +65,37 @@ def _read(path: Path) -> dict[str, _Trusted]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise KitaruUsageError(f"{path} is damaged; remove it, then `kitaru trust` your folders again") from None
-    return cast("dict[str, _Trusted]", loaded) if isinstance(loaded, dict) else {}
+        raise _damaged(path) from None
+    except OSError as error:
+        raise KitaruUsageError(f"{path} cannot be read ({error.strerror}); mend it, or set KITARU_CONFIG_DIR") from None
+    if not isinstance(loaded, dict) or not all(_is_entry(entry) for entry in cast("dict[str, object]", loaded).values()):
+        raise _damaged(path)
+    return cast("dict[str, _Trusted]", loaded)
+
+
+def _damaged(path: Path) -> KitaruUsageError:
+    return KitaruUsageError(f"{path} is damaged; remove it, then `kitaru trust` your folders again")
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    lists = [cast("dict[str, object]", entry).get(kind) for kind in ("folders", "trees")]
+    return all(isinstance(each, list) and all(isinstance(path, str) for path in each) for each in lists)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _add(store_id: str, kind: str, folder: str) -> None:
     path = _path()
+    try:
+        _write_with(path, store_id, kind, folder)
+    except OSError as error:
+        raise KitaruUsageError(
+            f"{path}, which keeps from where code may be loaded, cannot be written ({error.strerror}); set "
+            "KITARU_CONFIG_DIR to a folder of yours"
+        ) from error
+
+
+def _write_with(path: Path, store_id: str, kind: str, folder: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(path.with_suffix(".lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

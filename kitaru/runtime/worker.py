@@ -11,18 +11,14 @@ import logging
 import threading
 from typing import cast
 
-from kitaru.domain.commands import Cancel
 from kitaru.domain.errors import KitaruError, KitaruNotFoundError, KitaruStateError
-from kitaru.domain.state import ExecutionStatus
 from kitaru.runtime import recovery
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.runner import Runner
-from kitaru.store.log import EventLog, Head
+from kitaru.store.log import EventLog
 
 logger = logging.getLogger("kitaru")
 _LOOK_SECONDS = 1.0
-_LIST_UNFINISHED = """SELECT exec_id FROM executions WHERE project = ? AND status IN ('running', 'waiting')
-    AND (status = 'running' OR number IN (SELECT number FROM pending_waits WHERE expires_at <= ?)) ORDER BY number"""
 _NEXT_DUE = "SELECT min(expires_at) FROM pending_waits WHERE expires_at > ?"
 
 
@@ -56,9 +52,7 @@ class Worker:
         """Take what can be taken now; how many were."""
         self._live = {exec_id: runner for exec_id, runner in self._live.items() if not runner.done.is_set()}
         taken = 0
-        for (exec_id,) in cast(
-            "list[tuple[str]]", self._log.query(_LIST_UNFINISHED, (self._project, installed_clock().now()))
-        ):
+        for exec_id in recovery.lost_executions(self._log, self._project):
             if self._stopping.is_set() or len(self._live) >= self._concurrency:
                 break
             if exec_id not in self._live and self._take(exec_id):
@@ -67,15 +61,9 @@ class Worker:
 
     def _take(self, exec_id: str) -> bool:
         try:
-            head = self._log.head(exec_id)
-            if not self._is_free(head):
+            if not recovery.is_lost(self._log, self._log.head(exec_id)):
                 return False
-            if head.state.cancel_requested:
-                self._log.execute(exec_id, Cancel("worker", head.state.epoch), installed_clock().now())
-                return False
-            self._live[exec_id] = recovery.take_over(self._log, exec_id, stay_seconds=0.0)
-            self._refused.pop(exec_id, None)
-            return True
+            runner = recovery.take_over(self._log, exec_id, stay_seconds=0.0)
         except (KitaruStateError, KitaruNotFoundError):
             return False  # another worker was faster, or it has ended
         except KitaruError as error:
@@ -83,12 +71,11 @@ class Worker:
                 self._refused[exec_id] = str(error)
                 logger.warning("cannot take %s: %s", exec_id, error)
             return False
-
-    def _is_free(self, head: Head) -> bool:
-        state = head.state
-        if state.status not in (ExecutionStatus.RUNNING, ExecutionStatus.WAITING):
+        self._refused.pop(exec_id, None)
+        if runner is None:
             return False
-        return state.runner is None or recovery.runner_is_lost(self._log, head)
+        self._live[exec_id] = runner
+        return True
 
     def _pause(self) -> float:
         if len(self._live) >= self._concurrency:

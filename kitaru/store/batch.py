@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     is_outcome: bool
 
 
-def encode(  # noqa: PLR0913
+def encode(
     number: int, exec_id: str, version: int, digest: bytes, events: Sequence[EventBase], event_ids: Sequence[str]
 ) -> Batch:
     """The rows of `events` after (version, digest) of a stream. Raises KitaruUsageError or KitaruRuntimeError at a limit."""
@@ -43,11 +43,11 @@ def encode(  # noqa: PLR0913
             payload: Payload | None = getattr(event, field)
             if payload is None:
                 continue
-            check_payload(payload, codec)
             data = payload.data
-            if payload.size > limits.INLINE_PAYLOAD_BYTES:
+            if data is None or len(data) != payload.size or payload.size > limits.INLINE_PAYLOAD_BYTES:
+                check_payload(payload, codec)
                 blobs.append((version, payload.digest, data))
-            elif data is not None:
+            else:
                 inline = data if inline is None else inline + data
         digest = link(digest, exec_id, version, codec.name, codec.v, event_id, body)
         rows.append((number, version, codec.name, codec.v, event_id, digest, body, inline))

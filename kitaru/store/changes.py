@@ -1,4 +1,4 @@
-"""Waking whoever waits for a commit: at once in this process, by polling across processes, and not at all when nobody waits."""
+"""Waking whoever waits for a commit: at once in this process, across processes by polling, and only while somebody waits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+
+from kitaru.domain.errors import KitaruUsageError
 
 POLL_SECONDS = 0.005
 IDLE_POLL_SECONDS = 0.05
@@ -25,16 +27,21 @@ class CommitSignal:
         self._token = 0
         self._watcher: threading.Thread | None = None
         self._is_closed = False
+        self._refusal: KitaruUsageError | None = None
         self.waiting = 0
 
     def token(self) -> int:
         """A number that differs once something was committed after this call."""
+        if self._refusal is not None:
+            raise self._refusal
         with self._condition:
             self._look()
             return self._token
 
     def wait(self, token: int, timeout: float | None) -> int:
         """Return the current token once it differs from `token`, or after `timeout` seconds, or when the store closes."""
+        if self._refusal is not None:
+            raise self._refusal
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._condition:
             self.waiting += 1
@@ -67,6 +74,10 @@ class CommitSignal:
             watcher = self._watcher
         if watcher is not None:
             watcher.join()
+
+    def forget(self, refusal: KitaruUsageError) -> None:
+        """In a forked child: the connection that polls is the parent's, and so are the threads that wait."""
+        self._refusal = refusal
 
     def _look(self) -> None:
         if self._poll is None or self._is_closed:

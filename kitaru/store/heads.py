@@ -17,7 +17,7 @@ from kitaru.domain.state import ExecutionState, ExecutionStatus, Pending, evolve
 from kitaru.store.log import Head
 
 HeadColumns = tuple[int, bytes, str | None, int, str | None, int, int, str | None, int]
-"""version, digest, status, epoch, runner, cancel_requested, waits, pending, seal."""
+"""version, digest, status, epoch, runner, flags, waits, pending, seal. Flags: 1 cancel requested, 2 woken."""
 
 
 class StoredHead(NamedTuple):
@@ -36,39 +36,41 @@ def columns(exec_id: str, digest: bytes, state: ExecutionState) -> HeadColumns:
     version, status, epoch, runner, cancelled, pending, waits = state[:7]
     status_text = None if status is None else status._value_
     pending_text = None if not pending else json.dumps(pending, separators=(",", ":"))
-    cancel = 1 if cancelled else 0
-    seal = seal_of(exec_id, digest, version, status_text, epoch, runner, cancel, waits, pending_text)
-    return (version, digest, status_text, epoch, runner, cancel, waits, pending_text, seal)
+    flags = (1 if cancelled else 0) | (2 if state.woken else 0)
+    seal = seal_of(exec_id, digest, version, status_text, epoch, runner, flags, waits, pending_text)
+    return (version, digest, status_text, epoch, runner, flags, waits, pending_text, seal)
 
 
-def seal_of(  # noqa: PLR0913
+def seal_of(
     exec_id: str,
     digest: bytes,
     version: int,
     status: str | None,
     epoch: int,
     runner: str | None,
-    cancel: int,
+    flags: int,
     waits: int,
     pending: str | None,
 ) -> int:
     """The check of a head row."""
-    text = f"{exec_id}\0{version}\0{status}\0{epoch}\0{runner}\0{cancel}\0{waits}\0{pending}"
+    text = f"{exec_id}\0{version}\0{status}\0{epoch}\0{runner}\0{flags}\0{waits}\0{pending}"
     return crc32(text.encode("utf-8", "surrogatepass"), crc32(digest))
 
 
 def parse(exec_id: str, number: int, erased: int, row: Sequence[object]) -> StoredHead:
     """The head of columns read from the store. Raises KitaruBackendError when they do not bear their seal."""
-    version, digest, status, epoch, runner, cancel, waits, pending, seal = cast("HeadColumns", tuple(row))
+    version, digest, status, epoch, runner, flags, waits, pending, seal = cast("HeadColumns", tuple(row))
     try:
-        whole = seal == seal_of(exec_id, digest, version, status, epoch, runner, cancel, waits, pending)
+        whole = seal == seal_of(exec_id, digest, version, status, epoch, runner, flags, waits, pending)
         if whole:
             state = ExecutionState(
                 version=version,
                 status=None if status is None else ExecutionStatus(status),
                 epoch=epoch,
                 runner=runner,
-                cancel_requested=bool(cancel),
+                cancel_requested=bool(flags & 1),
+                woken=bool(flags & 2),
+                erased=erased > 0,
                 pending=() if pending is None else _pending(pending),
                 waits=waits,
             )
@@ -76,7 +78,8 @@ def parse(exec_id: str, number: int, erased: int, row: Sequence[object]) -> Stor
     except (TypeError, ValueError):
         pass
     raise KitaruBackendError(
-        f"the head row of execution {exec_id} is damaged; run `kitaru store verify`, and restore a backup", code="store-corrupt"
+        f"the head row of execution {exec_id} is damaged; run `kitaru store verify`, and restore a backup",
+        code="store-corrupt",
     )
 
 
@@ -97,7 +100,6 @@ _KEEPS_HEAD = frozenset(
         events.MetadataLogged,
         events.TagsChanged,
         events.LLMUsageRecorded,
-        events.PayloadErased,
     }
 )
 """What changes nothing in a head row but the version and the digest."""

@@ -1,6 +1,6 @@
 """One lease a process: a file of its own that the kernel unlocks when the process dies, kept fresh by a heartbeat.
 
-Host names and process ids lie in containers; a lock does not. The heartbeat tells a runner that is stopped, or whose disk is.
+Host names and process ids lie in containers; a lock does not. The heartbeat tells when a runner is stopped, or its disk.
 Several logs of one folder in a process share the lease: a second descriptor of its file, closed, would drop the lock.
 """
 
@@ -45,6 +45,9 @@ class _Lease:
             with contextlib.suppress(OSError):
                 os.utime(self._fd)
 
+    def forget(self) -> None:
+        os.close(self._fd)
+
     def end(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -60,6 +63,8 @@ _guard = threading.Lock()
 def _forget() -> None:
     """In a forked child: the leases are the parent's. Closing a copy of a descriptor here drops nothing there."""
     global _guard
+    for lease in _leases.values():
+        lease.forget()
     _leases.clear()
     _guard = threading.Lock()
 
@@ -88,7 +93,7 @@ class FileLeases:
                         lease = _leases[key] = _Lease(self._folder, self._seconds)
                     except OSError as error:
                         raise KitaruBackendError(
-                            f"no lease can be taken in {self._folder} ({error.strerror}); check who owns it and whether the disk is full",
+                            f"no lease can be had in {self._folder} ({error.strerror}); check who owns it, and its disk",
                             code="store-read-only",
                         ) from error
                 lease.users += 1

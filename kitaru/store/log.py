@@ -128,9 +128,7 @@ class EventLog(Reads, Protocol):
         """How to learn that something was committed."""
         ...
 
-    def append(
-        self, head: Head, events: Sequence[EventBase], state: ExecutionState, event_ids: Sequence[str]
-    ) -> Head:
+    def append(self, head: Head, events: Sequence[EventBase], state: ExecutionState, event_ids: Sequence[str]) -> Head:
         """Append a runner's events after `head`; `state` is head.state evolved by them. On disk when it returns if an
         outcome is among them. Raises AppendConflict, OutcomeUnknown, KitaruBackendError. Repeating it with the same
         ids after OutcomeUnknown succeeds if it had succeeded.

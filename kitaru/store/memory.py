@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -27,6 +27,7 @@ from kitaru.store.chain import GENESIS
 from kitaru.store.changes import CommitSignal
 from kitaru.store.log import AppendConflict, Head, ProjectorFactory, Recorded, Tombstone
 from kitaru.store.rows import StoredRow, recorded, unfold
+from kitaru.store.sqlite.failures import typed
 
 _TOMBSTONE = "Tombstone"
 
@@ -153,9 +154,7 @@ class MemoryLog:
 
     # --- writing -------------------------------------------------------------------------------------------------------
 
-    def append(
-        self, head: Head, events: Sequence[EventBase], state: ExecutionState, event_ids: Sequence[str]
-    ) -> Head:
+    def append(self, head: Head, events: Sequence[EventBase], state: ExecutionState, event_ids: Sequence[str]) -> Head:
         """Append a runner's events after `head`. See EventLog.append."""
         batch = encode(head.number, head.exec_id, head.version, head.digest, events, event_ids)
         after = Head(head.number, head.exec_id, batch.digest, state)
@@ -208,7 +207,9 @@ class MemoryLog:
         with self._writing():
             head = self._stream(exec_id).head
             if head.state.status is None or not head.state.status.is_finished:
-                raise KitaruStateError(f"execution {exec_id} is {head.state.status}; cancel it or let it end, then delete it")
+                raise KitaruStateError(
+                    f"execution {exec_id} is {head.state.status}; cancel it or let it end, then delete it"
+                )
             with self._projecting():
                 for projector in self._projectors:
                     projector.remove(self._models.execute, head.number, exec_id)
@@ -270,7 +271,9 @@ class MemoryLog:
         with self._using():
             data = payload.data if payload.data is not None else self._blobs.get(payload.digest)
         if data is None:
-            raise KitaruNotFoundError(f"the value {payload.digest[:12]}… ({payload.size} bytes) has been erased", code="erased")
+            raise KitaruNotFoundError(
+                f"the value {payload.digest[:12]}… ({payload.size} bytes) has been erased", code="erased"
+            )
         if digest_of(data) != payload.digest:
             raise KitaruBackendError(f"the value {payload.digest[:12]}… is damaged", code="store-corrupt")
         return data
@@ -278,10 +281,13 @@ class MemoryLog:
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The rows of one constant SELECT. See Reads.query."""
         with self._using():
-            return self._models.execute(sql, tuple(parameters)).fetchall()  # pyright: ignore[reportArgumentType]
+            try:
+                return self._models.execute(sql, tuple(parameters)).fetchall()
+            except sqlite3.Error as error:
+                raise typed(error, self.location) from error
 
     @contextmanager
-    def snapshot(self) -> Iterator[MemoryLog]:
+    def snapshot(self) -> Generator[MemoryLog]:
         """One moment: nothing is written meanwhile."""
         with self._using():
             yield self
@@ -289,20 +295,20 @@ class MemoryLog:
     # --- under the lock ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _using(self) -> Iterator[None]:
+    def _using(self) -> Generator[None]:
         if self._is_closed:
             raise KitaruUsageError("the store in memory is closed", code="store-closed")
         with self._lock:
             yield
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> Generator[None]:
         with self._using():
             yield
         self._changes.committed()
 
     @contextmanager
-    def _projecting(self) -> Iterator[None]:
+    def _projecting(self) -> Generator[None]:
         execute = self._models.execute
         execute("PRAGMA query_only = OFF")
         execute("BEGIN")
@@ -324,7 +330,9 @@ class MemoryLog:
         exec_id = after.exec_id
         for _, digest, data in batch.blobs:
             if data is None and digest not in self._blobs:
-                raise KitaruNotFoundError(f"the value {digest[:12]}… has been erased; it cannot be recorded again", code="erased")
+                raise KitaruNotFoundError(
+                    f"the value {digest[:12]}… has been erased; it cannot be recorded again", code="erased"
+                )
         numbered = [(version + n, event) for n, event in enumerate(events, 1)]
         with self._projecting():
             for projector in self._projectors:

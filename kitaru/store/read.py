@@ -6,14 +6,14 @@ Imports no eventsourcing, and the events' classes only when events are read: wha
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.errors import KitaruBackendError, KitaruNotFoundError, KitaruUsageError
 from kitaru.store.sqlite import connection as opening
 from kitaru.store.sqlite import schema
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 from kitaru.store.sqlite.pool import ReaderPool
 
 if TYPE_CHECKING:
@@ -49,14 +49,15 @@ class Reader:
         self._pool.close()
 
     @contextmanager
-    def snapshot(self) -> Iterator[Reader]:
+    def snapshot(self) -> Generator[Reader]:
         """A reader that sees one moment of the store, whatever is committed meanwhile."""
         with self._reading() as connection:
             connection.execute("BEGIN")
             try:
                 yield _Snapshot(self._folder, connection, self.store_id)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # an error of the disk has ended it already
+                    connection.execute("ROLLBACK")
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The rows of one constant SELECT, for read models."""
@@ -90,8 +91,8 @@ class Reader:
         with self._transaction() as connection:
             for row in connection.execute(schema.READ_TAIL, (after, limit)).fetchall():
                 position, version, number, exec_id, erased = row[0], row[1], row[8], row[9], row[10]
-                if not isinstance(exec_id, str):
-                    raise corrupt("?", version, position, "its execution is missing")
+                if not isinstance(exec_id, str) or row[11] != position:
+                    raise corrupt(str(exec_id), version, position, "its execution or its place is not what it was")
                 previous = digests.get((number, version - 1)) or _digest_at(connection, number, version - 1)
                 found.append(recorded(row[:8], number, exec_id, version, previous, erased))
                 digests[number, version] = row[5]
@@ -118,11 +119,14 @@ class Reader:
             with self._reading() as connection:
                 row: tuple[bytes] | None = connection.execute(schema.GET_BLOB, (payload.digest,)).fetchone()
             if row is None:
-                raise KitaruNotFoundError(f"the value {payload.digest[:12]}… ({payload.size} bytes) has been erased", code="erased")
+                raise KitaruNotFoundError(
+                    f"the value {payload.digest[:12]}… ({payload.size} bytes) has been erased", code="erased"
+                )
             data = row[0]
-        if digest_of(data) != payload.digest:
+        if type(data) is not bytes or digest_of(data) != payload.digest:
             raise KitaruBackendError(
-                f"the value {payload.digest[:12]}… is damaged; run `kitaru store verify`, and restore a backup", code="store-corrupt"
+                f"the value {payload.digest[:12]}… is damaged; run `kitaru store verify`, and restore a backup",
+                code="store-corrupt",
             )
         return data
 
@@ -150,11 +154,11 @@ class Reader:
         return stored
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Generator[sqlite3.Connection]:
         connection = self._pool.take()
         try:
             yield connection
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise typed(error, self._folder) from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise KitaruUsageError(f"the store cannot look that up: {error}") from None
@@ -162,13 +166,14 @@ class Reader:
             self._pool.give(connection)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Generator[sqlite3.Connection]:
         with self._reading() as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # an error of the disk has ended it already
+                    connection.execute("ROLLBACK")
 
 
 class _Snapshot(Reader):
@@ -183,14 +188,14 @@ class _Snapshot(Reader):
         """The one who opened the snapshot ends it."""
 
     @contextmanager
-    def snapshot(self) -> Iterator[Reader]:
+    def snapshot(self) -> Generator[Reader]:
         yield self
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Generator[sqlite3.Connection]:
         try:
             yield self._connection
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise typed(error, self._folder) from error
 
     _transaction = _reading

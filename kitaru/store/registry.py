@@ -86,30 +86,35 @@ def codec_of(event: EventBase) -> Codec:
 
 def body_of(event: EventBase, codec: Codec) -> bytes:
     """The digested part of an event: JSON without type, version, defaults and payload bytes. Enforces the limits."""
-    for field in codec.names:
-        text = getattr(event, field)
-        if text is not None and len(text) > limits.MAX_NAME_CHARS:
-            raise _name_too_long(codec, field, len(text))
-    for field in codec.name_lists:
-        names: Sequence[str] = getattr(event, field)
-        if not names:
-            continue
-        if len(names) > limits.MAX_TAGS:
-            raise KitaruUsageError(
-                f"{codec.name} has {len(names)} {field}, the most there may be is {limits.MAX_TAGS}", code="too-many-tags"
-            )
-        longest = max(map(len, names))
-        if longest > limits.MAX_NAME_CHARS:
-            raise _name_too_long(codec, field, longest)
     try:
         body = codec.to_json(event, exclude_defaults=True)
     except PydanticSerializationError as error:
         raise KitaruUsageError(f"{codec.name} holds text that is not valid Unicode: {error}", code="not-unicode") from None
-    if len(body) > MAX_BODY_BYTES:
-        raise KitaruRuntimeError(
-            f"{codec.name} takes {len(body)} bytes, the most there may be is {MAX_BODY_BYTES}; pass less", code="event-too-large"
-        )
+    if len(body) > limits.MAX_NAME_CHARS:  # nothing in a shorter body can be too long
+        _check_names(event, codec)
+        if len(body) > MAX_BODY_BYTES:
+            raise KitaruRuntimeError(
+                f"{codec.name} takes {len(body)} bytes, the most there may be is {MAX_BODY_BYTES}; pass less",
+                code="event-too-large",
+            )
     return body
+
+
+def _check_names(event: EventBase, codec: Codec) -> None:
+    for field in codec.names:
+        text: str | None = getattr(event, field)
+        if text is not None and len(text) > limits.MAX_NAME_CHARS:
+            raise _name_too_long(codec, field, len(text))
+    for field in codec.name_lists:
+        names: Sequence[str] = getattr(event, field)
+        if len(names) > limits.MAX_TAGS:
+            raise KitaruUsageError(
+                f"{codec.name} has {len(names)} {field}, the most there may be is {limits.MAX_TAGS}; leave some out",
+                code="too-many-tags",
+            )
+        longest = max(map(len, names), default=0)
+        if longest > limits.MAX_NAME_CHARS:
+            raise _name_too_long(codec, field, longest)
 
 
 def _name_too_long(codec: Codec, field: str, length: int) -> KitaruUsageError:
@@ -139,7 +144,8 @@ def decode(name: str, v: int, body: bytes) -> EventBase:
     codec = _BY_NAME.get(name)
     if codec is None:
         raise KitaruBackendError(
-            f"the store holds an event of type {name!r}, which this version does not know; upgrade kitaru", code="unknown-event"
+            f"the store holds an event of type {name!r}, which this version does not know; upgrade kitaru",
+            code="unknown-event",
         )
     try:
         if v == codec.v:
@@ -173,7 +179,7 @@ def attach_payload(event: EventBase, data: bytes) -> bool:
         part = data[start:end]
         if digest_of(part) != payload.digest:
             return False
-        payload.__dict__["data"] = part  # the model is frozen for everybody else
+        object.__setattr__(payload, "data", part)  # the model is frozen for everybody else
         start = end
     return start == len(data)
 

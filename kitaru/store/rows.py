@@ -23,7 +23,7 @@ def corrupt(exec_id: str, version: int, position: object, what: str) -> KitaruBa
     )
 
 
-def recorded(row: Iterable[object], number: int, exec_id: str, version: int, previous: bytes, erased: int) -> Recorded:  # noqa: PLR0913
+def recorded(row: Iterable[object], number: int, exec_id: str, version: int, previous: bytes, erased: int) -> Recorded:
     """The event of a row that has to be number `version` of its stream, after the digest `previous`.
 
     `erased`: payloads up to this version may be missing. Raises KitaruBackendError(code="store-corrupt").
@@ -41,12 +41,12 @@ def recorded(row: Iterable[object], number: int, exec_id: str, version: int, pre
     if payload is not None:
         if type(payload) is not bytes or not attach_payload(event, payload):
             raise corrupt(exec_id, version, position, "its payload's digest does not fit")
-    elif version > erased and has_inline_payload(event):
+    elif not (type(erased) is int and version <= erased) and has_inline_payload(event):
         raise corrupt(exec_id, version, position, "its payload is missing")
     return Recorded(position, number, exec_id, version, event_id, event)
 
 
-def unfold(  # noqa: PLR0913
+def unfold(
     rows: Iterable[Iterable[object]], number: int, exec_id: str, version: int, previous: bytes, erased: int
 ) -> Generator[Recorded, None, tuple[int, bytes]]:
     """The events of consecutive rows after (version, previous); returns the version and digest after the last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from uuid import uuid4
@@ -69,7 +69,7 @@ def completed(output: bytes = b"1") -> e.ExecutionCompleted:
 
 
 @contextmanager
-def raises(*expected: type[BaseException]) -> Iterator[None]:
+def raises(*expected: type[BaseException]) -> Generator[None]:
     """The block has to raise one of `expected`."""
     try:
         yield

@@ -68,9 +68,7 @@ def test_what_a_contender_prints_does_not_disturb_its_answers(tmp_path: Path) ->
     assert len(take_turns([Plan("a", [sys.executable, "-c", noisy], 1)], 2, tmp_path).rounds["a"]) == 2
 
 
-@pytest.mark.parametrize(
-    "chart", [charts.reached("t", [ROW]), charts.bars("t & u", {"Kitaru: <x>": 2, "raw": 3}, "/s")]
-)
+@pytest.mark.parametrize("chart", [charts.reached("t", [ROW]), charts.bars("t & u", {"Kitaru: <x>": 2, "raw": 3}, "/s")])
 def test_a_chart_is_well_formed(chart: str) -> None:
     assert ET.fromstring(chart).tag.endswith("svg")
 

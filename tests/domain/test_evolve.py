@@ -11,9 +11,10 @@ from pydantic import TypeAdapter
 
 from kitaru.domain import commands as c
 from kitaru.domain import state as state_module
+from kitaru.domain import status as status_module
 from kitaru.domain.decide import decide
 from kitaru.domain.errors import KitaruError
-from kitaru.domain.events import Event, EventBase, ExecutionRetried, ExecutionStarted, RunnerClaimed
+from kitaru.domain.events import Event, EventBase, ExecutionRetried, ExecutionStarted, RunnerClaimed, WaitResolved
 from kitaru.domain.state import ABSENT, ExecutionState, ExecutionStatus, evolve
 from tests.domain.samples import EVENT_TYPES, VALUE, fold, sample
 from tests.domain.strategies import EVENTS, HISTORIES, LONG_HISTORIES, NUMBERS, ORDINALS
@@ -137,6 +138,11 @@ def test_a_retry_opens_the_failed_execution() -> None:
     assert (retried.status, retried.failed, retried.cancel_requested) == (ExecutionStatus.RUNNING, 0, False)
 
 
+@pytest.mark.parametrize("status", [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED])
+def test_a_wait_that_closes_after_the_end_does_not_open_the_execution_again(status: ExecutionStatus) -> None:
+    assert evolve(ABSENT._replace(status=status), sample(WaitResolved)).status is status
+
+
 FINISHED = [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED]
 
 
@@ -144,6 +150,10 @@ FINISHED = [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.C
 def test_three_statuses_are_finished_and_one_is_successful(status: ExecutionStatus) -> None:
     assert status.is_finished is (status in FINISHED)
     assert status.is_successful is (status is ExecutionStatus.COMPLETED)
+
+
+def test_there_is_one_class_of_statuses() -> None:
+    assert status_module.ExecutionStatus is ExecutionStatus
 
 
 def test_the_statuses_are_the_five_documented_words() -> None:

@@ -281,10 +281,16 @@ def test_an_attempt_in_flight_finishes_under_a_cancel(execution: Execution) -> N
 
 
 @GO_ON
-def test_nobody_goes_on_with_what_is_being_cancelled(execution: Execution, go_on) -> None:
+def test_going_on_with_what_is_being_cancelled_ends_the_cancel(execution: Execution, go_on) -> None:
+    execution.do(c.Cancel("ann", None))
+    execution.do(go_on(1))
+    assert execution.state.status is ExecutionStatus.CANCELLED
+
+
+def test_a_runner_does_not_suspend_what_is_being_cancelled(execution: Execution) -> None:
     execution.do(c.Cancel("ann", None))
     with pytest.raises(KitaruStateError, match="being cancelled"):
-        execution.do(go_on(1))
+        execution.report(sample(ExecutionSuspended))
 
 
 def test_an_acknowledged_cancel_is_not_forgotten_by_the_flows_own_retry(execution: Execution) -> None:

@@ -27,6 +27,8 @@ class Naive:
         self.runner: str | None = None
         self.epoch = 0
         self.cancelling = False
+        self.woken = False
+        self.erased = False
         self.calls: list[dict] = []
         self.waits: list[dict] = []
         self.recorded: list[str] = []
@@ -86,16 +88,22 @@ class Naive:
     def _claim(self, request: dict, now: int) -> None:
         self._need(self.exists and not self.end)
         self._need_free(request["lost"], now)
+        if self.cancelling:
+            self._end_the_cancel()
+            return
         self._take(request["runner"])
 
     def _resume(self, request: dict, now: int) -> None:
         self._need(self.exists and not self.end)
         self._need_free(request["lost"], now)
+        if self.cancelling:
+            self._end_the_cancel()
+            return
         self.recorded.append("ExecutionResumed")
         self._take(request["runner"])
 
     def _retry(self, request: dict, now: int) -> None:
-        self._need(self.end == "failed")
+        self._need(self.end == "failed" and not self.erased)
         self.end = None
         self.cancelling = False
         self._reopen()
@@ -106,10 +114,12 @@ class Naive:
         wait = self._find(request["wait"])
         self._need(wait["until"] is None or now < wait["until"])
         wait["became"] = "answered"
+        self.woken = True
         self.recorded.append("WaitResolved")
 
     def _abort(self, request: dict, now: int) -> None:
         self._find(request["wait"])["became"] = "aborted"
+        self.woken = True
         self.recorded.append("WaitAborted")
         self._stop(request["lost"])
 
@@ -123,6 +133,7 @@ class Naive:
 
     def _erase(self, request: dict, now: int) -> None:
         self._need(self.end)
+        self.erased = True
         self.recorded.append("PayloadErased")
 
     # --- reporting ---
@@ -186,10 +197,12 @@ class Naive:
         found = [wait for wait in self.open_waits() if wait["number"] == fact["wait"]]
         self._need(found and found[0]["until"] is not None and found[0]["until"] <= now)
         found[0]["became"] = "expired"
+        self.woken = True
 
     def _execution_suspended(self, fact: dict, now: int) -> None:
-        self._need(not self.running_calls())
+        self._need(not self.running_calls() and not self.cancelling)
         self.runner = None
+        self.woken = False
 
     def _execution_retried(self, fact: dict, now: int) -> None:
         self._need(fact["automatic"] and not self.running_calls() and not self.cancelling)
@@ -212,6 +225,7 @@ class Naive:
         if runner is not None:
             self.runner = str(runner)
             self.epoch += 1
+            self.woken = False
             self._interrupt()
             self.recorded.append("RunnerClaimed")
 
@@ -225,12 +239,16 @@ class Naive:
                 call["became"] = "open"
 
     def _need_free(self, lost: object, now: int) -> None:
-        self._need(self.runner is None or self.epoch == lost)
-        self._need(not self.cancelling)
+        if self.runner is not None:
+            self._need(self.epoch == lost)
+            return
         pending = self.open_waits()
         due = [wait for wait in pending if wait["until"] is not None and wait["until"] <= now]
-        self._need(all(wait in due for wait in pending if wait["kind"] == "input"))
-        self._need(due or not pending)
+        self._need(due or not pending or self.woken or self.cancelling)
+
+    def _end_the_cancel(self) -> None:
+        self._finish("cancelled")
+        self.recorded.append("ExecutionCancelled")
 
     def _stop(self, lost: object) -> None:
         if not self.cancelling:

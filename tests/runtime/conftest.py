@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 import kitaru
 from kitaru.compose import close_logs, open_log
-from kitaru.runtime import process
+from kitaru.runtime import code, process
 from kitaru.runtime.clock import install
 from kitaru.settings import Configuration, configured, resolve_store
 from kitaru.store.log import EventLog
@@ -46,3 +47,16 @@ def clock() -> Iterator[FakeClock]:
     before = install(fake)
     yield fake
     install(before)
+
+
+@pytest.fixture
+def loaded_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leaves no module, flow and path entry of the test's own files behind."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = dict(code.flows)
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+    code.flows.clear()
+    code.flows.update(before)

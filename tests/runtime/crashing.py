@@ -7,8 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 from kitaru.domain.commands import Start
-from kitaru.domain.events import AttemptStarted, CheckpointCompleted, CheckpointFailed, EventBase, ExecutionStarted
-from kitaru.domain.events import FlowOptions
+from kitaru.domain.events import (
+    AttemptStarted,
+    CheckpointCompleted,
+    CheckpointFailed,
+    EventBase,
+    ExecutionStarted,
+    FlowOptions,
+)
 from kitaru.domain.ids import flow_id
 from kitaru.domain.state import ExecutionState, evolve
 from kitaru.runtime import code, recovery

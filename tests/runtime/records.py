@@ -32,7 +32,6 @@ def ids_of(log: EventLog, exec_id: str) -> list[str]:
     return [ident for ident in found if ident is not None]
 
 
-
 def detail_of(log: EventLog, exec_id: str) -> Detail:
     """The whole execution, folded as the client folds it."""
     return Detail(lambda payload: payload.data or log.load(payload)).add_all(events_of(log, exec_id))

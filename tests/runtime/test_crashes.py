@@ -142,9 +142,7 @@ def test_recovery_from_every_prefix_of_events_gives_the_same_result(
 
 
 @each_flow
-def test_a_completed_checkpoint_never_runs_again(
-    log: EventLog, tried: Flow[..., Any], expected: list[object]
-) -> None:
+def test_a_completed_checkpoint_never_runs_again(log: EventLog, tried: Flow[..., Any], expected: list[object]) -> None:
     for left in prefixes(whole_run(log, tried)):
         ran.clear()
         recovered(log, tried, copy_of(log, left))
@@ -186,7 +184,7 @@ def test_facts_of_the_flow_body_are_recorded_once(log: EventLog) -> None:
     for left in prefixes(whole_run(log, with_facts)):
         exec_id = copy_of(log, left)
         recovered(log, with_facts, exec_id)
-        saved = [e for e in types_of(log, exec_id) if e in ("TagsChanged",)]
+        saved = [e for e in types_of(log, exec_id) if e == "TagsChanged"]
         reports = [a for a in detail_of(log, exec_id).artifacts if a.saved is not None and a.saved.name == "report"]
         assert (len(saved), len(reports)) == (1, 1), f"after {len(left)} events"
 
@@ -252,22 +250,23 @@ async def second_half(text: str, pause: float) -> str:
     return f"second of {text}"
 
 
-async def both_halves(branch: int, chance: random.Random) -> str:
-    pauses = [chance.random() / 500, chance.random() / 500]
+delays = random.Random()
+
+
+async def both_halves(branch: int) -> str:
+    pauses = [delays.random() / 500, delays.random() / 500]
     return await second_half(await first_half(branch, pauses[0]), pauses[1])
 
 
 @flow
 async def under_gather() -> list[str]:
-    chance = random.Random()
-    return list(await asyncio.gather(*(both_halves(branch, chance) for branch in range(BRANCHES))))
+    return list(await asyncio.gather(*(both_halves(branch) for branch in range(BRANCHES))))
 
 
 @flow
 async def under_task_group() -> list[str]:
-    chance = random.Random()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(both_halves(branch, chance)) for branch in range(BRANCHES)]
+        tasks = [group.create_task(both_halves(branch)) for branch in range(BRANCHES)]
     return [task.result() for task in tasks]
 
 
@@ -276,7 +275,7 @@ async def under_task_group() -> list[str]:
 def test_each_branch_of_a_killed_async_flow_gets_its_own_value(log: EventLog, tried: Flow[..., Any], block: int) -> None:
     expected = [f"second of first {branch}" for branch in range(BRANCHES)]
     for seed in range(block * SEEDS // 4, (block + 1) * SEEDS // 4):
-        random.seed(seed)  # the delays differ in every run all the same: they are no part of what is recorded
+        delays.seed(seed)  # and not again before the recovery, which sees other delays
         exec_id = queue(log, tried)
         at = random.Random(seed).randrange(1, 4 * BRANCHES)
         run_on(CrashingLog(log, at, after=bool(seed % 2)), tried, exec_id)

@@ -185,6 +185,11 @@ def test_a_zone_read_from_a_file_is_refused() -> None:
         encode(datetime(2024, 1, 1, tzinfo=zone))
 
 
+def test_state_that_only_c_code_sees_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(ValueNotEncodable, match="no exact form"):
+        encode(Hidden.__new__(Hidden, len))
+
+
 def test_a_subclass_of_a_library_type_is_refused() -> None:
     class Stamp(datetime):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Literal, NamedTuple, cast
@@ -103,10 +104,8 @@ def _moment(name: str, value: object, now: int) -> int | None:
         age = _AGE.fullmatch(value.strip())
         if age is not None:
             return now - timedelta(**{_UNITS[age[2]]: int(age[1])}) // _MICROSECOND
-        try:
+        with suppress(ValueError):
             value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            pass
     if not isinstance(value, datetime):
         raise KitaruUsageError(f"{name} has to be a datetime, an ISO text or an age such as '7d' or '12h', not {value!r}")
     return ((value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND

@@ -15,6 +15,8 @@ _ROWS = """SELECT number, exec_id, version, project, flow_id, flow_name, stack, 
 _WAITS = """SELECT number, wait, version, kind, invocation_id, name, question, json_schema, metadata, opened_at, expires_at
     FROM pending_waits WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number, wait"""
 
+_COUNTS = "SELECT status, count(*) FROM executions WHERE project = ? GROUP BY status ORDER BY status"
+
 
 class ExecutionRow(NamedTuple):
     """A row of `executions` with its details. Times are microseconds since 1970; `spec` and `tags` are JSON."""
@@ -84,3 +86,8 @@ def read_waits(query: Query, numbers: Sequence[int]) -> dict[int, list[WaitRow]]
 
 def _listed(numbers: Sequence[int]) -> str:
     return f"[{','.join(map(str, numbers))}]"
+
+
+def count_by_status(query: Query, project: str) -> dict[str, int]:
+    """How many executions of a project have each status; those that none has are left out."""
+    return {str(row[0]): int(str(row[1])) for row in query(_COUNTS, (project,))}

@@ -138,8 +138,7 @@ def find_numbers(query: Query, filters: Filters) -> Iterator[int]:
 def _sources(query: Query, filters: Filters) -> list[Source]:
     project = filters.project
     found: list[Source] = [_Walk(query, _TAG, (tag,)) for tag in filters.tags]
-    for condition in filters.where:
-        found.append(_by_metadata(query, project, condition))
+    found.extend(_by_metadata(query, project, condition) for condition in filters.where)
     if filters.statuses:
         found.append(_Either([_Walk(query, _STATUS, (project, status)) for status in filters.statuses]))
     if filters.flow is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
 from kitaru.store.sqlite.connection import database_path, is_store, make_folder, open_reader
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 
 _PAGES = 1000
 
@@ -33,7 +33,7 @@ def backup(folder: str, target: str, progress: Progress | None = None) -> None:
         except BaseException:
             _remove(target, is_new)
             raise
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, target) from error
     finally:
         source.close()

@@ -7,6 +7,7 @@ that SQLite holds for the whole process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -16,14 +17,20 @@ from uuid import UUID, uuid4
 
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.sqlite import schema
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 
 FILE_NAME = "kitaru.db"
 LOCK_NAME = "write.lock"
 BUSY_SECONDS = 5.0
 _STATEMENTS = 256
+_NO_SHARED_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
-_ASSERTED = (("PRAGMA foreign_keys", 1), ("PRAGMA trusted_schema", 0), ("PRAGMA secure_delete", 1), ("PRAGMA journal_mode", "wal"))
+_ASSERTED = (
+    ("PRAGMA foreign_keys", 1),
+    ("PRAGMA trusted_schema", 0),
+    ("PRAGMA secure_delete", 1),
+    ("PRAGMA journal_mode", "wal"),
+)
 
 
 def database_path(folder: str) -> str:
@@ -34,24 +41,40 @@ def database_path(folder: str) -> str:
 def make_folder(folder: str) -> None:
     """Make the store's folder (0700) and its empty database file (0600) unless they are there."""
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _make_durable_folders(folder)
         with contextlib.suppress(FileExistsError):
             # Exclusive: a file that was there is not opened, so no lock of this process is lost by closing it.
             os.close(os.open(database_path(folder), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except PermissionError as error:
         raise KitaruBackendError(
-            f"the store {folder} cannot be written ({error.strerror}); check who owns it, or name another store", code="store-read-only"
+            f"the store {folder} cannot be written ({error.strerror}); check who owns it, or name another store",
+            code="store-read-only",
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        code = "store-read-only" if isinstance(error, OSError) and error.errno == 30 else "store-unreachable"  # noqa: PLR2004
+        code = "store-read-only" if isinstance(error, OSError) and error.errno == errno.EROFS else "store-unreachable"
         raise KitaruBackendError(f"the store {folder!r} cannot be made ({reason}); name another folder", code=code) from None
 
 
-def connect(folder: str, *, read_only: bool) -> sqlite3.Connection:
-    """A connection to an existing file, with nothing checked yet."""
-    mode = "ro" if read_only else "rw"
-    uri = f"{Path(database_path(folder)).absolute().as_uri()}?mode={mode}"
+def _make_durable_folders(folder: str) -> None:
+    """A folder that a power cut takes away takes every commit along: its entry is synced before anything is in it."""
+    missing: list[str] = []
+    parent = folder
+    while not os.path.isdir(parent) and parent != os.path.dirname(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for made in missing:
+        descriptor = os.open(os.path.dirname(made), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def connect(folder: str, parameters: str) -> sqlite3.Connection:
+    """A connection to an existing file, with nothing checked yet. `parameters` are SQLite's: "mode=rw"."""
+    uri = f"{Path(database_path(folder)).absolute().as_uri()}?{parameters}"
     return sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS, timeout=BUSY_SECONDS
     )
@@ -62,7 +85,7 @@ def open_writer(folder: str) -> sqlite3.Connection:
     have to be created. Raises KitaruBackendError.
     """
     try:
-        connection = connect(folder, read_only=False)
+        connection = connect(folder, "mode=rw")
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
             is_store(connection, folder)
@@ -85,30 +108,52 @@ def open_writer(folder: str) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
 
 
 def open_reader(folder: str) -> sqlite3.Connection:
     """A connection that cannot write and leaves the database and its WAL as they are, at its end too."""
     try:
-        connection = connect(folder, read_only=True)
         try:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            if not is_store(connection, folder):
-                raise KitaruBackendError(f"the store {folder} is empty; run a flow on it first", code="store-absent")
-            return connection
-        except BaseException:
-            connection.close()
-            raise
-    except sqlite3.Error as error:
+            return _checked(connect(folder, "mode=ro"), folder)
+        except sqlite3.OperationalError as error:
+            if primary_code(error) not in _NO_SHARED_MEMORY or not _is_all_in_one_file(folder):
+                raise
+        # Nobody can write in such a folder, so the file does not change under us, and SQLite need not share memory.
+        return _checked(connect(folder, "mode=ro&immutable=1"), folder)
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
+
+
+def _checked(connection: sqlite3.Connection, folder: str) -> sqlite3.Connection:
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        if not is_store(connection, folder):
+            raise KitaruBackendError(f"the store {folder} is empty; run a flow on it first", code="store-absent")
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _is_all_in_one_file(folder: str) -> bool:
+    """Whether there is no WAL to read beside the database, and none can be made."""
+    try:
+        can_write = os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        return not can_write and os.stat(database_path(folder) + "-wal").st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def absent(folder: str) -> KitaruBackendError:
     """There is nothing to read."""
-    return KitaruBackendError(f"there is no store in {folder}; run a flow, or `kitaru init`, or name another store", code="store-absent")
+    return KitaruBackendError(
+        f"there is no store in {folder}; run a flow, or `kitaru init`, or name another store", code="store-absent"
+    )
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
@@ -122,7 +167,9 @@ def store_id_of(connection: sqlite3.Connection, folder: str) -> str:
     text = get_meta(connection, "store_id")
     with contextlib.suppress(ValueError, AttributeError, TypeError):
         return str(UUID(text))
-    raise KitaruBackendError(f"the store {folder} has lost its id; run `kitaru store verify`, and restore a backup", code="store-corrupt")
+    raise KitaruBackendError(
+        f"the store {folder} has lost its id; run `kitaru store verify`, and restore a backup", code="store-corrupt"
+    )
 
 
 def is_store(connection: sqlite3.Connection, folder: str) -> bool:
@@ -135,8 +182,13 @@ def is_store(connection: sqlite3.Connection, folder: str) -> bool:
                 f"the store {folder} has format {version}, this version of kitaru knows {schema.FORMAT}; upgrade kitaru",
                 code="store-too-new",
             )
+        # A flipped bit in a table's own text can make another column of it, and no digest would tell.
+        if not schema.CREATED <= {row[0] for row in connection.execute(schema.LIST_SCHEMA)}:
+            raise KitaruBackendError(
+                f"the tables of the store {folder} are not what they were; restore a backup", code="store-corrupt"
+            )
         return True
-    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    tables: int = len(connection.execute(schema.LIST_SCHEMA).fetchall())
     if application == 0 and version == 0 and tables == 0:
         return False
     raise KitaruBackendError(

@@ -11,7 +11,10 @@ _NOT_WRITTEN = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlit
 
 _MEANINGS: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_CORRUPT: ("store-corrupt", "is damaged; run `kitaru store verify`, and restore a backup"),
-    sqlite3.SQLITE_NOTADB: ("store-corrupt", "is not a Kitaru store, or is damaged; name another store, or restore a backup"),
+    sqlite3.SQLITE_NOTADB: (
+        "store-corrupt",
+        "is not a Kitaru store, or is damaged; name another store, or restore a backup",
+    ),
     sqlite3.SQLITE_BUSY: ("store-busy", "is locked by another program; try again"),
     sqlite3.SQLITE_LOCKED: ("store-busy", "is locked by another program; try again"),
     sqlite3.SQLITE_FULL: ("disk-full", "has no room left: nothing of this was recorded; make room and try again"),
@@ -27,12 +30,19 @@ _MEANINGS: dict[int, tuple[str, str]] = {
 _FULL_TOO = frozenset({sqlite3.SQLITE_IOERR_WRITE})
 
 
-def typed(error: sqlite3.Error, location: str) -> KitaruBackendError:
+DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What a statement can raise: sqlite3 cannot even make its error of a message that names damaged text."""
+
+
+def typed(error: sqlite3.Error | UnicodeDecodeError, location: str) -> KitaruBackendError:
     """The error that a caller sees for one of SQLite's; `__cause__` is left to the raiser."""
     extended = getattr(error, "sqlite_errorcode", None)
     if extended is None:
-        if isinstance(error, sqlite3.OperationalError):  # "Could not decode to UTF-8 column": a flipped bit in a text
-            return KitaruBackendError(f"the store {location} {_MEANINGS[sqlite3.SQLITE_CORRUPT][1]} ({error})", code="store-corrupt")
+        # "Could not decode to UTF-8 column": a flipped bit in a text
+        if isinstance(error, (sqlite3.OperationalError, UnicodeDecodeError)):
+            return KitaruBackendError(
+                f"the store {location} {_MEANINGS[sqlite3.SQLITE_CORRUPT][1]} ({error})", code="store-corrupt"
+            )
         return KitaruBackendError(f"the store {location} failed: {error}", code="backend")
     primary = sqlite3.SQLITE_FULL if extended in _FULL_TOO else extended & _FIRST_BYTE
     code, advice = _MEANINGS.get(primary, ("backend", "failed"))
@@ -51,4 +61,23 @@ def is_known_not_committed(error: sqlite3.Error) -> bool:
 def is_of_the_disk(error: sqlite3.Error) -> bool:
     """Whether the connection that got this error is not to be used again."""
     primary = getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE
-    return primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY)
+    return primary in (
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+    )
+
+
+def is_of_one_member(error: sqlite3.Error) -> bool:
+    """Whether what one member of a group wrote is to blame: a constraint, a statement, a value."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & _FIRST_BYTE in (
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_RANGE,
+        sqlite3.SQLITE_MISUSE,
+    )

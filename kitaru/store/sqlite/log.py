@@ -32,6 +32,7 @@ from kitaru.store.sqlite.writer import GroupCommit
 
 LOCK_SECONDS = 30.0
 _UNKNOWN_TRIES = 3
+_SHRINK_TRIES = 10
 
 
 def new_event_id() -> str:
@@ -57,6 +58,7 @@ class SQLiteLog:
         """
         self._folder = os.path.abspath(folder)
         self._lowers_outcomes = (durability or os.environ.get("KITARU_DURABILITY")) == "os"
+        self._is_forgotten = False
         self.projectors = projectors
         self._live = tuple(make("") for make in projectors)
         make_folder(self._folder)
@@ -109,9 +111,7 @@ class SQLiteLog:
 
     # --- writing -------------------------------------------------------------------------------------------------------
 
-    def append(
-        self, head: Head, events: Sequence[EventBase], state: ExecutionState, event_ids: Sequence[str]
-    ) -> Head:
+    def append(self, head: Head, events: Sequence[EventBase], state: ExecutionState, event_ids: Sequence[str]) -> Head:
         """Append a runner's events after `head`. See EventLog.append."""
         member = Append(head, events, state, event_ids, self._live)
         if self._lowers_outcomes:
@@ -161,12 +161,17 @@ class SQLiteLog:
                 ) from error
         self.shrink()
 
-    def shrink(self) -> None:
-        """Empty the WAL, so that what was deleted is in no file any more. Waits for readers a while, not for ever."""
+    def shrink(self) -> bool:
+        """Empty the WAL, so that what was deleted is in no file any more. False: somebody still reads what was before."""
         try:
-            connection = connect(self._folder, read_only=False)
+            connection = connect(self._folder, "mode=rw")
             try:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                connection.execute("PRAGMA busy_timeout = 200")  # writers wait as long
+                for _ in range(_SHRINK_TRIES):
+                    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+                        return True
+                    time.sleep(0.05)
+                return False
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -178,17 +183,21 @@ class SQLiteLog:
 
     def close(self) -> None:
         """Release files, connections, threads and the lease."""
+        if self._is_forgotten:
+            return
         self._leases.release()
         self._changes.close()
-        self.writer.close()
         self._reader.close()
         self._watching.close()
+        self.writer.close()  # last: only a connection that may write checkpoints the WAL at its end
         forks.unwatch(self)
 
     def forget(self) -> None:
         """In a forked child."""
+        self._is_forgotten = True
         forks.keep(self._watching)
         self._leases.forget()
+        self._changes.forget(forks.refusal(self._folder))
 
     # --- reading -------------------------------------------------------------------------------------------------------
 

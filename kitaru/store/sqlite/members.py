@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from kitaru.domain.commands import Claim, Command, Start
 from kitaru.domain.decide import decide
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
-from kitaru.domain.events import EventBase, PayloadErased
+from kitaru.domain.events import Event, EventBase, PayloadErased
 from kitaru.domain.state import ABSENT, ExecutionState, evolve
-from kitaru.store.batch import Batch, BlobRow, encode
+from kitaru.store.batch import BlobRow, encode
 from kitaru.store.chain import GENESIS
 from kitaru.store.heads import columns
 from kitaru.store.log import AppendConflict, Head, Projector
@@ -26,7 +26,7 @@ class Append(Member):
 
     __slots__ = ("_batch", "_events", "_head", "_move", "_projectors", "result")
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self, head: Head, events: Sequence[EventBase], state: ExecutionState, ids: Sequence[str], projectors: Projectors
     ) -> None:
         number, exec_id, digest, before = head
@@ -67,7 +67,7 @@ class Execute(Member):
 
     __slots__ = ("_at", "_command", "_decided", "_ids", "_new_id", "_projectors", "result")
 
-    def __init__(self, exec_id: str, command: Command, at: int, new_id: Callable[[], str], projectors: Projectors) -> None:  # noqa: PLR0913
+    def __init__(self, exec_id: str, command: Command, at: int, new_id: Callable[[], str], projectors: Projectors) -> None:
         super().__init__(exec_id, is_outcome=not isinstance(command, Claim))
         self._command = command
         self._at = at
@@ -80,7 +80,7 @@ class Execute(Member):
     def again(self) -> Execute:
         """The same command with the same event ids, after an unknown outcome."""
         other = Execute(self.stream, self._command, self._at, self._new_id, self._projectors)
-        other._ids, other._decided = self._ids, self._decided  # noqa: SLF001
+        other._ids, other._decided = self._ids, self._decided
         return other
 
     def write(self, connection: sqlite3.Connection) -> None:
@@ -118,7 +118,7 @@ class Execute(Member):
     def _stands_already(self, connection: sqlite3.Connection, head: Head) -> bool:
         return connection.execute(schema.FIND_EVENT, (head.number, self._ids[0])).fetchone() is not None
 
-    def _append(self, connection: sqlite3.Connection, head: Head, events: tuple[EventBase, ...]) -> None:
+    def _append(self, connection: sqlite3.Connection, head: Head, events: tuple[Event, ...]) -> None:
         while len(self._ids) < len(events):
             self._ids.append(self._new_id())
         state = head.state
@@ -166,7 +166,9 @@ class Delete(Member):
             raise KitaruNotFoundError(f"no execution {self.stream} in this store")
         head = stored.head
         if head.state.status is None or not head.state.status.is_finished:
-            raise KitaruStateError(f"execution {self.stream} is {head.state.status}; cancel it or let it end, then delete it")
+            raise KitaruStateError(
+                f"execution {self.stream} is {head.state.status}; cancel it or let it end, then delete it"
+            )
         self.is_dirty = True
         number = head.number
         connection.execute(schema.INSERT_TOMBSTONE, (number, self.stream, head.digest, b"{}"))
@@ -192,7 +194,9 @@ def write_blobs(connection: sqlite3.Connection, number: int, blobs: Sequence[Blo
         if data is not None:
             connection.execute(schema.INSERT_BLOB, (digest, data))
         if connection.execute(schema.USE_BLOB, (number, version, digest)).rowcount == 0:
-            raise KitaruNotFoundError(f"the value {digest[:12]}… has been erased; it cannot be recorded again", code="erased")
+            raise KitaruNotFoundError(
+                f"the value {digest[:12]}… has been erased; it cannot be recorded again", code="erased"
+            )
 
 
 def erase_payloads(connection: sqlite3.Connection, number: int, through: int) -> None:

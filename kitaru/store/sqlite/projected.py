@@ -9,7 +9,7 @@ from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.log import Projector
 from kitaru.store.sqlite import schema
 from kitaru.store.sqlite.connection import get_meta
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 
 _META_PREFIX = "projection:"
 
@@ -31,10 +31,11 @@ def prepare(connection: sqlite3.Connection, projectors: Sequence[Projector], fol
                     record_version(connection, projector, None if is_empty else 0)
             connection.execute(schema.COMMIT)
         except BaseException:
-            connection.execute(schema.ROLLBACK)
+            if connection.in_transaction:  # a full disk has taken it back already
+                connection.execute(schema.ROLLBACK)
             raise
         return is_current(connection, projectors)
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
 
 
@@ -45,7 +46,13 @@ def is_current(connection: sqlite3.Connection, projectors: Sequence[Projector]) 
 
 def generation_of(connection: sqlite3.Connection) -> int:
     """The number in the live tables' index names; a rebuild makes the next."""
-    return int(get_meta(connection, "generation") or 1)
+    text = get_meta(connection, "generation") or "1"
+    if not text.isdecimal():
+        raise KitaruBackendError(
+            f"the store's generation is {text!r}, which is no number; run `kitaru store verify`, and restore a backup",
+            code="store-corrupt",
+        )
+    return int(text)
 
 
 def record_version(connection: sqlite3.Connection, projector: Projector, version: int | None = None) -> None:

@@ -15,7 +15,7 @@ from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.log import OutcomeUnknown, Projector, ProjectorFactory
 from kitaru.store.sqlite import schema
 from kitaru.store.sqlite.connection import open_reader
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 from kitaru.store.sqlite.projected import generation_of, is_current, record_version
 from kitaru.store.sqlite.walk import Removal, Run, Walker
 from kitaru.store.sqlite.write_lock import WriteLock
@@ -54,7 +54,9 @@ def rebuild(
         finally:
             lock.release()
     except OutcomeUnknown as error:
-        raise KitaruBackendError(f"the rebuild of {folder} was cut short ({error}); run it again", code="store-io") from error
+        raise KitaruBackendError(
+            f"the rebuild of {folder} was cut short ({error}); run it again", code="store-io"
+        ) from error
     finally:
         lock.close()
 
@@ -75,7 +77,8 @@ def _rebuild(
             try:
                 runs = walker.slice(reader, SLICE)
             finally:
-                reader.execute(schema.ROLLBACK)
+                if reader.in_transaction:  # an error of the disk has ended it already
+                    reader.execute(schema.ROLLBACK)
             if runs:
                 writer.commit(_Change(lambda connection, runs=runs: _apply(connection, shadows, runs)))
             if progress is not None:
@@ -84,7 +87,7 @@ def _rebuild(
                 break
         writer.commit(_Change(lambda connection: _finish(connection, shadows, walker), is_outcome=True))
         return walker.events
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
     finally:
         reader.close()

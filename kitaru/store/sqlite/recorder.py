@@ -13,7 +13,7 @@ from typing import Literal
 from uuid import UUID, uuid4
 
 from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
-from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteConnection, SQLiteCursor, SQLiteDatastore
+from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 
 from kitaru.domain.state import ExecutionState
 from kitaru.store.chain import GENESIS, link
@@ -37,9 +37,7 @@ class Datastore(SQLiteDatastore):
 class Recorder(SQLiteApplicationRecorder):
     """Stored events of the library as events of this store."""
 
-    def __init__(
-        self, writer: GroupCommit, reader: Reader, originator_id_type: Literal["uuid", "text"] = "text"
-    ) -> None:
+    def __init__(self, writer: GroupCommit, reader: Reader, originator_id_type: Literal["uuid", "text"] = "text") -> None:
         super().__init__(Datastore(originator_id_type), events_table_name="events")
         self._writer = writer
         self._reader = reader
@@ -89,7 +87,7 @@ class Recorder(SQLiteApplicationRecorder):
             for position, exec_id, version, topic, state in rows
         ]
 
-    def max_notification_id(self) -> int | None:
+    def max_notification_id(self) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]  (so its base says)
         """The newest position, None in an empty store."""
         return self._reader.last_position() or None
 

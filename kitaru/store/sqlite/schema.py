@@ -21,7 +21,7 @@ CREATE = (
         status TEXT,
         epoch INTEGER NOT NULL,
         runner TEXT,
-        cancel_requested INTEGER NOT NULL,
+        flags INTEGER NOT NULL,
         waits INTEGER NOT NULL,
         pending TEXT,
         seal INTEGER NOT NULL,
@@ -53,6 +53,10 @@ CREATE = (
     "CREATE INDEX blob_uses_by_blob ON blob_uses (blob)",
 )
 
+CREATED = frozenset(CREATE)
+"""What SQLite keeps of them: their text, as it is."""
+LIST_SCHEMA = "SELECT sql FROM sqlite_master"
+
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
@@ -63,13 +67,13 @@ PUT_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPD
 # --- heads -------------------------------------------------------------------------------------------------------------
 
 GET_HEAD = """SELECT s.number, e.digest, s.erased, s.version, s.digest, s.status, s.epoch, s.runner,
-    s.cancel_requested, s.waits, s.pending, s.seal
+    s.flags, s.waits, s.pending, s.seal
     FROM streams s LEFT JOIN events e ON e.number = s.number AND e.version = s.version WHERE s.exec_id = ?"""
 GET_WHOLE_HEAD = """SELECT exec_id, erased, flow_id, idempotency_key, version, digest, status, epoch, runner,
-    cancel_requested, waits, pending, seal FROM streams WHERE number = ?"""
+    flags, waits, pending, seal FROM streams WHERE number = ?"""
 INSERT_HEAD = """INSERT INTO streams (exec_id, flow_id, idempotency_key, version, digest, status, epoch, runner,
-    cancel_requested, waits, pending, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-MOVE_HEAD = """UPDATE streams SET version = ?, digest = ?, status = ?, epoch = ?, runner = ?, cancel_requested = ?,
+    flags, waits, pending, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+MOVE_HEAD = """UPDATE streams SET version = ?, digest = ?, status = ?, epoch = ?, runner = ?, flags = ?,
     waits = ?, pending = ?, seal = ? WHERE number = ? AND version = ? AND digest = ?"""
 SET_ERASED = "UPDATE streams SET erased = ? WHERE number = ?"
 FIND_BY_KEY = "SELECT exec_id FROM streams WHERE flow_id = ? AND idempotency_key = ?"
@@ -87,8 +91,9 @@ READ_STREAM = """SELECT position, version, type, v, event_id, digest, body, payl
     WHERE number = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?"""
 GET_DIGEST = "SELECT digest FROM events WHERE number = ? AND version = ?"
 READ_TAIL = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
-    s.erased FROM events e LEFT JOIN streams s ON s.number = e.number
-    WHERE e.position > ? AND e.version > 0 ORDER BY e.position LIMIT ?"""
+    s.erased, (SELECT position FROM events i WHERE i.number = e.number AND i.version = e.version)
+    FROM events e LEFT JOIN streams s ON s.number = e.number
+    WHERE e.position > ? AND e.type <> 'Tombstone' ORDER BY e.position LIMIT ?"""
 WALK = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
     s.erased, s.version FROM events e LEFT JOIN streams s ON s.number = e.number
     WHERE e.position > ? ORDER BY e.position LIMIT ?"""
@@ -118,7 +123,7 @@ DELETE_UNUSED_BLOB = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FR
 
 # --- for the library's recorder ------------------------------------------------------------------------------------------
 
-FORCE_HEAD = """UPDATE streams SET version = ?, digest = ?, status = ?, epoch = ?, runner = ?, cancel_requested = ?,
+FORCE_HEAD = """UPDATE streams SET version = ?, digest = ?, status = ?, epoch = ?, runner = ?, flags = ?,
     waits = ?, pending = ?, seal = ? WHERE number = ?"""
 SELECT_EVENTS = """SELECT s.exec_id, e.version, e.type, e.body FROM streams s JOIN events e ON e.number = s.number
     WHERE s.exec_id = ? AND (? IS NULL OR e.version > ?) AND (? IS NULL OR e.version <= ?)

@@ -20,7 +20,7 @@ from kitaru.store.heads import columns
 from kitaru.store.log import Projector, ProjectorFactory
 from kitaru.store.sqlite import schema
 from kitaru.store.sqlite.connection import database_path, open_reader
-from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 from kitaru.store.sqlite.projected import is_current
 from kitaru.store.sqlite.rebuild import Progress
 from kitaru.store.sqlite.walk import Run, Walker
@@ -66,7 +66,7 @@ def verify(folder: str, projectors: Sequence[ProjectorFactory] = (), progress: P
         private.execute("PRAGMA journal_mode = OFF")
         private.execute("ATTACH ? AS store", (f"{Path(database_path(folder)).absolute().as_uri()}?mode=ro",))
         return _Verification(private, tuple(make("") for make in projectors), folder).run(progress)
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
     finally:
         private.close()
@@ -113,6 +113,7 @@ class _Verification:
                     continue  # in one moment of the store nothing of a deleted execution was folded
                 for projector in self._projectors:
                     projector.apply(execute, run.head, run.events)
+                self._check_start(run)
                 self._check_large_payloads(run)
                 if run.is_last:
                     self._executions += 1
@@ -123,15 +124,18 @@ class _Verification:
         self._damaged = walker.damaged
         self._is_folded = True
 
+    def _check_start(self, run: Run) -> None:
+        version, started = run.events[0]
+        if version == 1 and isinstance(started, ExecutionStarted):
+            row = self._connection.execute(schema.GET_WHOLE_HEAD, (run.head.number,)).fetchone()
+            if row[2:4] != (started.flow_id, started.idempotency_key):
+                self._say("head", run.head.exec_id, "the head row's flow or idempotency key differs from its first event")
+
     def _check_head(self, run: Run) -> None:
         number, exec_id, digest, state = run.head
         row = self._connection.execute(schema.GET_WHOLE_HEAD, (number,)).fetchone()
         if tuple(row[4:]) != columns(exec_id, digest, state):
             self._say("head", exec_id, "the head row differs from the fold of its events")
-        first = run.events[0]
-        if first[0] == 1 and isinstance(first[1], ExecutionStarted):
-            if row[2:4] != (first[1].flow_id, first[1].idempotency_key):
-                self._say("head", exec_id, "the head row's flow or idempotency key differs from its first event")
 
     def _check_large_payloads(self, run: Run) -> None:
         for version, event in run.events:
@@ -180,7 +184,7 @@ class _Verification:
         """Whatever a damaged file does to a check is something to report, and no reason to stop."""
         try:
             return check()
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             self._say(kind, where, typed(error, self._folder).message)
         except (KitaruBackendError, TypeError, ValueError, IndexError) as error:
             self._say(kind, where, str(error))

@@ -21,7 +21,12 @@ class WriteLock:
         self._fd = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise KitaruBackendError(
+                f"{self._path} cannot be opened to write ({error.strerror}); check who owns it", code="store-read-only"
+            ) from None
 
     def acquire(self, timeout: float) -> None:
         """Take the lock, or raise KitaruBackendError(code="store-busy") after `timeout` seconds."""
@@ -32,11 +37,14 @@ class WriteLock:
 
     def release(self) -> None:
         """Let the next one in."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Release the descriptor."""
-        os.close(self._fd)
+        """Close the descriptor, and with it give the lock up unless a copy is open elsewhere."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _acquire_in_turn(self, timeout: float) -> None:
         waiting = _Waiting(self._fd)
@@ -80,5 +88,3 @@ class _Waiting:
                 if not self._is_held:
                     self._abandoned = True
         return self._is_held
-
-

@@ -1,4 +1,4 @@
-"""Group commit: threads that append while another commits join its next transaction. No writer thread, no hand-off when alone.
+"""Group commit: threads that append while another commits join its next transaction. No writer thread, no hand-off alone.
 
 The first to come leads. Who comes meanwhile sleeps on a lock of its own and is woken once: with its result, or to lead the
 next group. A group is frozen before BEGIN, holds one member a stream, and is committed at its highest durability level.
@@ -20,7 +20,7 @@ from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruUsageErr
 from kitaru.store.log import OutcomeUnknown
 from kitaru.store.sqlite import forks, schema
 from kitaru.store.sqlite.connection import database_path, open_writer
-from kitaru.store.sqlite.failures import is_known_not_committed, is_of_the_disk, typed
+from kitaru.store.sqlite.failures import is_known_not_committed, is_of_one_member, is_of_the_disk, typed
 from kitaru.store.sqlite.write_lock import WriteLock
 
 GROUP_LIMIT = 256
@@ -56,117 +56,128 @@ class GroupCommit:
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = connection
         self._is_full = True
-        self._refusal: KitaruError | None = None
+        self._refusal: KitaruUsageError | None = None
+        self._is_closed = False
         self._gate = threading.Lock()
-        self._is_busy = False
+        self._leader: Member | None = None
         self._queue: deque[Member] = deque()
         self.on_commit: Callable[[], None] | None = None
         forks.watch(self, database_path(folder))
 
     def commit(self, member: Member) -> None:
-        """Write `member` with whoever else is waiting. Raises what it was refused with, KitaruBackendError, OutcomeUnknown."""
+        """Write `member` with whoever else is waiting. Raises its refusal, KitaruBackendError, OutcomeUnknown."""
         if self._refusal is not None:
             raise self._refusal
-        with self._gate:
-            leads = not self._is_busy
-            if leads:
-                self._is_busy = True
-            else:
-                member.wake = threading.Lock()
-                member.wake.acquire()
-                member.deadline = time.monotonic() + self._timeout
-                self._queue.append(member)
-        if leads:
-            self._lead([member], self._timeout)
-        else:
-            self._follow(member)
+        self._take_part(member)
         if member.error is not None:
             raise member.error
 
     def close(self) -> None:
         """Close the connection after the last commit; later ones are refused."""
-        self._end(KitaruUsageError(f"the store {self._folder} is closed; open it again", code="store-closed"))
+        if self._refusal is None:
+            self._refusal = KitaruUsageError(f"the store {self._folder} is closed; open it again", code="store-closed")
+            self._take_part(_Closing("", is_outcome=False))
+            forks.unwatch(self)
 
     def forget(self) -> None:
         """In a forked child: never touch the parent's connection, not even to close it."""
         self._refusal = forks.refusal(self._folder)
         if self._connection is not None:
             forks.keep(self._connection)
-        forks.keep(self._lock)
         self._connection = None
-
-    def _end(self, refusal: KitaruError) -> None:
-        if self._refusal is None:
-            closing = _Closing()
-            with contextlib.suppress(KitaruBackendError):
-                self.commit(closing)  # waits for its turn
-            self._refusal = refusal
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            self._lock.close()
-            forks.unwatch(self)
+        self._lock.close()  # a copy that outlived the parent would keep its lock
 
     # --- leading and following -----------------------------------------------------------------------------------------
 
-    def _follow(self, member: Member) -> None:
-        assert member.wake is not None
+    def _take_part(self, member: Member) -> None:
+        """Lead a group with `member` in it, or wait until another has led one. Survives an interrupt at any place."""
+        group: list[Member] | None = None
         try:
-            member.wake.acquire()
-        except BaseException:
-            self._leave(member)
-            raise
-        if member.is_leader:
             with self._gate:
-                group = self._take_group()
-            self._lead(group, max(0.0, member.deadline - time.monotonic()))
-
-    def _leave(self, member: Member) -> None:
-        """An interrupted follower: whoever waits behind it must not wait for it."""
-        with self._gate:
-            if member in self._queue:
-                self._queue.remove(member)
-            following = self._next_leader() if member.is_leader else None
-        if following is not None:
-            following.release()
+                if self._leader is None:
+                    self._leader = member
+                    group = [member]
+                else:
+                    member.wake = threading.Lock()
+                    member.wake.acquire()
+                    member.deadline = time.monotonic() + self._timeout
+                    self._queue.append(member)
+            if group is not None:
+                self._run(group, self._timeout)
+            else:
+                member.wake.acquire()  # pyright: ignore[reportOptionalMemberAccess]
+                if member.is_leader:
+                    with self._gate:
+                        group = self._take_group()
+                    self._run(group, max(0.0, member.deadline - time.monotonic()))
+        except BaseException:
+            self._leave(member, group or ())
+            raise
+        if group is not None:
+            try:
+                self._pass_on(member, group)
+            except BaseException:
+                self._leave(member, group)
+                raise
 
     def _take_group(self) -> list[Member]:
+        """Freeze the next group: in the order of their coming, one member a stream; who closes comes alone."""
         group: list[Member] = []
         streams: set[str] = set()
         later: list[Member] = []
         while self._queue and len(group) < GROUP_LIMIT:
             member = self._queue.popleft()
-            if member.stream in streams:
+            is_closing = isinstance(member, _Closing)
+            if member.stream in streams or (is_closing and group):
                 later.append(member)
+                if is_closing:
+                    break
             else:
                 streams.add(member.stream)
                 group.append(member)
+                if is_closing:
+                    break
         self._queue.extendleft(reversed(later))
         return group
 
-    def _lead(self, group: list[Member], timeout: float) -> None:
-        leader = group[0]
-        try:
-            self._run(group, timeout)
-        finally:
-            with self._gate:
-                following = self._next_leader()
-            if following is not None:
-                following.release()
-            for member in group:
-                if member is not leader and member.wake is not None:
-                    member.wake.release()
+    def _pass_on(self, leader: Member, group: Sequence[Member]) -> None:
+        """Wake the next leader first, then those who have their result."""
+        with self._gate:
+            if self._leader is leader:
+                if self._queue:
+                    self._queue[0].is_leader = True
+                    self._leader = self._queue[0]
+                else:
+                    self._leader = None
+            following = self._leader
+        if following is not None:
+            _wake(following)
+        for member in group:
+            if member is not leader:
+                _wake(member)
 
-    def _next_leader(self) -> threading.Lock | None:
-        if not self._queue:
-            self._is_busy = False
-            return None
-        self._queue[0].is_leader = True
-        return self._queue[0].wake
+    def _leave(self, member: Member, group: Sequence[Member]) -> None:
+        """After an interrupt: nobody may wait for this member, nor for the group that it led."""
+        with self._gate:
+            if member in self._queue:
+                self._queue.remove(member)
+            led = self._leader is member
+        if led:
+            _fail_unknown([other for other in group if other.error is None and other is not member], "it was interrupted")
+            self._lock.release()
+        self._pass_on(member, group)
 
     # --- one transaction -----------------------------------------------------------------------------------------------
 
     def _run(self, group: list[Member], timeout: float) -> None:
+        if self._is_closed:
+            _fail(group, self._refusal)
+            return
+        if isinstance(group[0], _Closing):
+            self._is_closed = True
+            self._discard()
+            self._lock.close()
+            return
         try:
             self._lock.acquire(timeout)
         except KitaruBackendError as error:
@@ -219,7 +230,10 @@ class GroupCommit:
             if len(group) > 1:
                 _reset(group)
                 return False
-            group[0].error = error
+            if isinstance(error, (UnicodeEncodeError, OverflowError)):
+                group[0].error = KitaruUsageError(f"the store cannot hold that: {error}")
+            else:
+                group[0].error = error
         return True
 
     def _take_back(self, group: list[Member], error: sqlite3.Error, was_committing: bool) -> bool:
@@ -233,7 +247,7 @@ class GroupCommit:
             self._discard()
         if is_unknown:
             _fail_unknown(group, str(error))
-        elif len(group) > 1 and isinstance(error, sqlite3.IntegrityError):
+        elif len(group) > 1 and is_in_transaction and is_of_one_member(error):
             _reset(group)
             return False
         else:
@@ -255,15 +269,9 @@ class GroupCommit:
 
 
 class _Closing(Member):
-    """Writes nothing: when it is done, everybody before it is."""
+    """When it leads, everybody before it is done."""
 
     __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__("", is_outcome=False)
-
-    def write(self, connection: sqlite3.Connection) -> None:
-        pass
 
 
 def _reset(group: Sequence[Member]) -> None:
@@ -272,11 +280,12 @@ def _reset(group: Sequence[Member]) -> None:
         member.error = None
 
 
-def _fail(group: Sequence[Member], failure: KitaruBackendError) -> None:
+def _fail(group: Sequence[Member], failure: KitaruError | None) -> None:
     """Each gets an error of its own: they are raised in different threads."""
+    assert failure is not None
     for member in group:
         if member.error is None or member.is_dirty:
-            own = KitaruBackendError(failure.message, code=failure.code)
+            own = type(failure)(failure.message, code=failure.code)
             own.__cause__ = failure.__cause__
             member.error = own
 
@@ -285,3 +294,9 @@ def _fail_unknown(group: Sequence[Member], reason: str) -> None:
     for member in group:
         if member.error is None:
             member.error = OutcomeUnknown(f"the append may or may not be on disk ({reason})")
+
+
+def _wake(member: Member) -> None:
+    if member.wake is not None and member.wake.locked():
+        with contextlib.suppress(RuntimeError):  # somebody else was faster
+            member.wake.release()

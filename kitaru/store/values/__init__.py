@@ -12,6 +12,7 @@ field that stood on its class only (`init=False` with a default) comes back as t
 
 from __future__ import annotations
 
+from kitaru.store.values.bare import bare_exception
 from kitaru.store.values.decoding import decode
 from kitaru.store.values.encoding import encode
 from kitaru.store.values.exact import encode_exact
@@ -25,6 +26,7 @@ CODEC = "k1"
 __all__ = [
     "CODEC",
     "ValueNotEncodable",
+    "bare_exception",
     "canonical_module",
     "decode",
     "encode",

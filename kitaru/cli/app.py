@@ -1,0 +1,133 @@
+"""The commands put together, and the one place that turns whatever happens into a message and an exit code.
+
+A group's module is imported when its name stands on the command line, or for help.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from kitaru.cli import output
+from kitaru.domain.errors import (
+    KitaruBackendError,
+    KitaruError,
+    KitaruNotFoundError,
+    KitaruStateError,
+    KitaruUsageError,
+)
+
+_TOP = ("kitaru.cli.project", "kitaru.cli.running")
+_GROUPS = {"executions": "kitaru.cli.executions", "artifacts": "kitaru.cli.artifacts", "store": "kitaru.cli.store"}
+_OPTIONS = {"help_option_names": ["-h", "--help"]}
+_USAGE, _NOT_FOUND, _STATE, _STORE, _INTERRUPTED = 2, 3, 4, 5, 130
+
+
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """The application: all of it, or only the command that the first words of a command line name.
+
+    Typer makes an adapter for every option of every command that it is given, some milliseconds each.
+    """
+    app = typer.Typer(
+        name="kitaru",
+        help="Durable execution for Python: run flows, see what they did, go on after a crash.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=_OPTIONS,
+    )
+    app.callback()(_root)
+    first, second = (*words, "", "")[:2]
+    top: dict[str, Callable[..., object]] = {}
+    for home in () if first in _GROUPS else _TOP:
+        top |= import_module(home).COMMANDS
+    _add(app, {first: top[first]} if first in top else top)
+    for name in [first] if first in _GROUPS else [] if first in top else _GROUPS:
+        module = import_module(_GROUPS[name])
+        group = typer.Typer(help=module.HELP, no_args_is_help=True, rich_markup_mode=None)
+        commands: dict[str, Callable[..., object]] = module.COMMANDS
+        _add(group, {second: commands[second]} if second in commands else commands)
+        app.add_typer(group, name=name)
+    return app
+
+
+def _add(app: typer.Typer, commands: Mapping[str, Callable[..., object]]) -> None:
+    for name, command in commands.items():
+        app.command(name, context_settings=_OPTIONS)(command)
+
+
+def _root(version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from kitaru import __version__
+
+        print(f"kitaru {__version__}")
+        raise typer.Exit
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; its exit code. Nothing but SystemExit of a second Ctrl-C ever leaves here."""
+    output.prepare(argv)
+    try:
+        app = build([word for word in argv if not word.startswith("-")])
+        if "_KITARU_COMPLETE" in os.environ:
+            from typer.completion import completion_init  # pyright: ignore[reportPrivateImportUsage]
+
+            completion_init()
+        code: object = app(list(argv) or ["--help"], prog_name="kitaru", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 0 if left.code is None else 1
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong, and give the exit code."""
+    if isinstance(error, KitaruError):
+        output.fail(type(error).__name__, error.code, error.message)
+        return code_of(error)
+    shown = getattr(error, "format_message", None)
+    if callable(shown):  # what the parser says of a command line
+        output.fail("KitaruUsageError", "usage", str(shown()))
+        return _USAGE
+    if type(error).__name__ == "Abort":
+        output.fail("KitaruUsageError", "aborted", "nothing was done")
+        return 1
+    if isinstance(error, RecursionError):
+        output.fail("KitaruUsageError", "too-deep", "a value is nested too deeply")
+        return _USAGE
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename is not None else ""
+        output.fail("KitaruError", "operating-system", f"{error.strerror}{where}")
+        return 1
+    if os.environ.get("KITARU_DEBUG"):
+        raise error
+    output.fail(
+        type(error).__name__, "internal", f"{type(error).__name__}: {error}; KITARU_DEBUG=1 shows where, please report it"
+    )
+    return 1
+
+
+def code_of(error: KitaruError) -> int:
+    """The exit code of an error."""
+    for kind, code in (
+        (KitaruUsageError, _USAGE),
+        (KitaruNotFoundError, _NOT_FOUND),
+        (KitaruStateError, _STATE),
+        (KitaruBackendError, _STORE),
+    ):
+        if isinstance(error, kind):
+            return code
+    return 1

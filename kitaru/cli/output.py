@@ -1,0 +1,186 @@
+"""What is printed, and how: data on stdout, messages on stderr, stored text with its control characters escaped.
+
+On a terminal tables are drawn by rich; anywhere else they are plain columns, whole and without colour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+# Control characters, lone surrogates, and what changes the direction or hides in a line.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_GAP = "   "
+Event = Literal["log", "waiting", "terminal", "interrupted"]
+
+
+class Output(StrEnum):
+    """How one thing is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class ListOutput(StrEnum):
+    """How many things are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+@dataclass(slots=True)
+class _Current:
+    """The command line that is being run, for its error message."""
+
+    command: str = "kitaru"
+    is_json: bool = False
+
+
+_current = _Current()
+
+
+def prepare(argv: Sequence[str]) -> None:
+    """Know how errors are to be said before anything is parsed; make stdout and stderr take any text."""
+    words = list(argv)
+    pairs = [*pairwise(words), *(word.split("=", 1) for word in words if "=" in word)]
+    _current.is_json = any(option in ("-o", "--output") and value in ("json", "jsonl") for option, value in pairs) or any(
+        word in ("-ojson", "-ojsonl") for word in words
+    )
+    _current.command = ".".join(words[:2] if words[:1] in _GROUPED else words[:1]) or "kitaru"
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+_GROUPED = (["executions"], ["artifacts"], ["store"])
+
+
+def clean(text: object, *, keep_lines: bool = False) -> str:
+    """A stored text, harmless on a terminal."""
+    return _UNSAFE.sub(lambda found: "\n" if keep_lines and found[0] == "\n" else _escaped(found[0]), str(text))
+
+
+def _escaped(char: str) -> str:
+    known = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
+    code = ord(char)
+    return known or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+def dumped(value: object, *, indent: int | None = None) -> str:
+    """JSON that is harmless on a terminal too, and still the same value."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
+
+
+def plain(model: BaseModel) -> dict[str, object]:
+    """A model as JSON's own types."""
+    return model.model_dump(mode="json", by_alias=True)
+
+
+def print_item(command: str, item: object, **more: object) -> None:
+    """The envelope of one thing."""
+    print(dumped({"command": command, "item": item, **more}, indent=2))
+
+
+def print_items(command: str, items: Sequence[object]) -> None:
+    """The envelope of many things."""
+    print(dumped({"command": command, "items": items, "count": len(items)}, indent=2))
+
+
+def print_lines(items: Iterable[object]) -> None:
+    """A line of JSON for each thing."""
+    for item in items:
+        print(dumped(item))
+
+
+def print_event(command: str, event: Event, item: object) -> None:
+    """A line of a followed stream."""
+    print(dumped({"command": command, "event": event, "item": item}), flush=True)
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Comma-separated values; what is no scalar stands as JSON."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return clean(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else dumped(value)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
+    """Rows under a header. Cells are stored text: they are cleaned here. `spare` columns give way on a narrow terminal."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        _draw(header, cleaned, spare)
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(header, *cleaned, strict=True)]
+    for row in (header, *cleaned):
+        print(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+_COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "magenta"}
+
+
+def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    columns = list(zip(header, *rows, strict=True))
+    for name in spare:
+        if sum(max(map(len, column)) + len(_GAP) for column in columns) - len(_GAP) > console.width:
+            columns = [column for column in columns if column[0] != name]
+    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0))
+    for place, column in enumerate(columns):
+        table.add_column(column[0], overflow="fold", no_wrap=place == 0)
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+    console.print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Named values, one a line; None is left out, further lines of a text are indented."""
+    found = [(clean(name), clean(value, keep_lines=True)) for name, value in fields if value is not None]
+    width = max((len(name) for name, _ in found), default=0)
+    for name, text in found:
+        first, *rest = text.rstrip("\n").split("\n")
+        print(f"{name.ljust(width)}{_GAP}{first}".rstrip())
+        for line in rest:
+            print(f"{' ' * width}{_GAP}{line}".rstrip())
+
+
+def tell(message: str) -> None:
+    """A message for people, on stderr."""
+    print(clean(message, keep_lines=True), file=sys.stderr, flush=True)
+
+
+def fail(kind: str, code: str, message: str) -> None:
+    """An error, on stderr, as text or as JSON."""
+    if _current.is_json:
+        error = {"type": kind, "code": code, "message": message}
+        print(dumped({"command": _current.command, "error": error}), file=sys.stderr, flush=True)
+    else:
+        tell(f"Error: {message}")

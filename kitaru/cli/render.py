@@ -1,0 +1,165 @@
+"""Executions, events and artifacts as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from kitaru.cli.output import clean, dumped, print_fields, print_table
+
+if TYPE_CHECKING:
+    from kitaru.client.models import ArtifactRef, CheckpointCall, Execution, ExecutionEvent, FailureInfo, PendingWait
+
+_EVENT_CHARS = 160
+_SPARE = ("Tags", "Checkpoints", "Note", "Duration", "Started")
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def when(moment: datetime | None) -> str:
+    """A time to the second, in UTC."""
+    return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def lasted(seconds: float | None) -> str:
+    """A duration that a person reads at once."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g}ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.3g}s"
+    if seconds < _HOUR:
+        return f"{int(seconds // _MINUTE)}m {int(seconds % _MINUTE)}s"
+    if seconds < _DAY:
+        return f"{int(seconds // _HOUR)}h {int(seconds % _HOUR // _MINUTE)}m"
+    return f"{int(seconds // _DAY)}d {int(seconds % _DAY // _HOUR)}h"
+
+
+def execution_table(executions: Sequence[Execution]) -> None:
+    """One line for each execution."""
+    header = ("Execution", "Flow", "Status", "Started", "Duration", "Checkpoints", "Tags", "Note")
+    print_table(header, [_line(execution) for execution in executions], _SPARE)
+
+
+def _line(execution: Execution) -> tuple[str, ...]:
+    failure = execution.failure
+    note = execution.status_reason or ("" if failure is None else failure_line(failure))
+    return (
+        execution.exec_id,
+        execution.flow_name,
+        execution.status.value,
+        when(execution.started_at),
+        lasted(execution.duration),
+        str(execution.checkpoint_count),
+        " ".join(execution.tags),
+        note,
+    )
+
+
+def failure_line(failure: FailureInfo) -> str:
+    """Why something failed, on one line."""
+    lines = failure.message.splitlines()
+    return f"{_bare(failure.exception_type)}: {lines[0] if lines else ''}".rstrip(": ")
+
+
+def _bare(exception_type: str) -> str:
+    return exception_type.removeprefix("builtins.")
+
+
+def execution_text(execution: Execution) -> None:
+    """One execution in full."""
+    spec = execution.frozen_execution_spec
+    print_fields(
+        (
+            ("Execution", execution.exec_id),
+            ("Flow", execution.flow_name),
+            ("Status", execution.status.value),
+            ("Reason", execution.status_reason),
+            ("Runner", execution.runner if execution.runner != "none" else None),
+            ("Started", when(execution.started_at)),
+            ("Ended", when(execution.ended_at) or None),
+            ("Duration", lasted(execution.duration) or None),
+            ("Project", execution.project if execution.project != "default" else None),
+            ("Stack", execution.stack_name),
+            ("Target", spec.target),
+            ("Tags", " ".join(execution.tags) or None),
+            ("Replay of", execution.original_exec_id),
+            ("Checkpoints", execution.checkpoint_count),
+            ("Artifacts", execution.artifact_count),
+            *((f"  {key}", dumped(value)) for key, value in execution.metadata.items()),
+        )
+    )
+    if execution.failure is not None:
+        failure_text(execution.failure)
+    if execution.waits:
+        print("\nWaits")
+        for wait in execution.waits:
+            _wait_text(wait)
+    if execution.checkpoints:
+        print()
+        checkpoint_table(execution.checkpoints)
+    if execution.artifacts and any(artifact.save_type == "manual" for artifact in execution.artifacts):
+        print()
+        artifact_table([artifact for artifact in execution.artifacts if artifact.save_type == "manual"])
+
+
+def failure_text(failure: FailureInfo) -> None:
+    """Why something failed, with the traceback."""
+    print(f"\nFailure ({failure.origin.value}): {clean(_bare(failure.exception_type))}: ", end="")
+    print(clean(failure.message, keep_lines=True))
+    for line in (failure.traceback or "").rstrip().splitlines():
+        print(f"  {clean(line)}")
+
+
+def _wait_text(wait: PendingWait) -> None:
+    print_fields(
+        (
+            ("  Wait", f"{wait.name} ({wait.outcome or 'pending'})"),
+            ("  Question", wait.question),
+            ("  Since", when(wait.entered_waiting_at)),
+            ("  Answer", None if wait.outcome != "answered" else dumped(wait.value)),
+            ("  By", wait.by),
+        )
+    )
+
+
+def checkpoint_table(calls: Sequence[CheckpointCall]) -> None:
+    """One line for each checkpoint call."""
+    rows: list[tuple[str, ...]] = []
+    for call in calls:
+        failures = [attempt.failure for attempt in call.attempts if attempt.failure is not None]
+        note = f"reused from {call.original_call_id}" if call.original_call_id is not None else ""
+        if failures:
+            note = failure_line(failures[-1])
+        elif any(attempt.status == "interrupted" for attempt in call.attempts):
+            note = "interrupted"
+        took = None if call.ended_at is None else (call.ended_at - call.started_at).total_seconds()
+        rows.append((call.invocation_id, call.status, str(len(call.attempts)), when(call.started_at), lasted(took), note))
+    print_table(("Checkpoint", "Status", "Attempts", "Started", "Duration", "Note"), rows)
+
+
+def artifact_table(artifacts: Sequence[ArtifactRef]) -> None:
+    """One line for each recorded value."""
+    rows = [
+        (
+            artifact.artifact_id,
+            artifact.name,
+            artifact.kind,
+            artifact.save_type,
+            f"{artifact.size}",
+            (artifact.producing_call or "").rpartition(".")[2],
+        )
+        for artifact in artifacts
+    ]
+    print_table(("Artifact", "Name", "Kind", "Saved", "Bytes", "Call"), rows)
+
+
+def event_line(event: ExecutionEvent) -> str:
+    """One event on one line; long values are cut."""
+    parts: list[str] = []
+    for key, value in event.data.items():
+        text = value if isinstance(value, str) else dumped(value)
+        parts.append(f"{key}={text if len(text) <= _EVENT_CHARS else text[:_EVENT_CHARS] + '…'}")
+    at = event.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+    return clean(f"{event.version:>5}   {at}   {event.type:<20}   {'  '.join(parts)}".rstrip())

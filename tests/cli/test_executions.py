@@ -1,0 +1,170 @@
+"""`kitaru executions …`: envelopes, columns, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from kitaru.domain import events as e
+from kitaru.store.log import EventLog
+from tests.cli.conftest import Run
+from tests.client.recording import append, completed, failure, opened, started, value, wait
+
+
+def test_get_is_the_clients_model_whole(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), completed(1), wait(1))
+    ran = run("executions", "get", head.exec_id[:30], "-o", "json")
+    assert (ran.code, ran.json["command"]) == (0, "executions.get")
+    item = ran.json["item"]
+    assert item["exec_id"] == head.exec_id  # type: ignore[index]
+    assert item["pending_wait"]["schema"] == {"type": "boolean"}  # type: ignore[index]
+
+
+def test_get_as_text_names_checkpoints_and_failure(run: Run, log: EventLog) -> None:
+    head = append(log, started(log, "agent"), opened(1, "fetch"), failure(1), failure())
+    out = run("executions", "get", head.exec_id).out
+    assert all(part in out for part in (head.exec_id, "agent", "failed", "fetch", "ValueError: no"))
+
+
+def test_get_at_a_version(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), e.ExecutionCompleted(at=9, output=value(1)))
+    assert run("executions", "get", head.exec_id, "--at", "3", "-o", "json").json["item"]["status"] == "running"  # type: ignore[index]
+
+
+def test_list_is_newest_first_with_a_count(run: Run, log: EventLog) -> None:
+    ids = [started(log).exec_id for _ in range(3)]
+    ran = run("executions", "list", "-o", "json")
+    assert (ran.json["command"], ran.json["count"]) == ("executions.list", 3)
+    assert [item["exec_id"] for item in ran.json["items"]] == ids[::-1]  # type: ignore[attr-defined]
+
+
+def test_list_shows_20_unless_told_otherwise(run: Run, log: EventLog) -> None:
+    for _ in range(23):
+        started(log)
+    assert len(run("executions", "list", "-o", "jsonl").out.splitlines()) == 20
+    assert len(run("executions", "list", "-o", "jsonl", "--limit", "0").out.splitlines()) == 23
+    assert len(run("executions", "list", "-o", "jsonl", "--page", "2", "--size", "20").out.splitlines()) == 3
+
+
+def test_plain_columns_are_whole_and_without_colour(run: Run, log: EventLog) -> None:
+    name = "f" * 200
+    head = started(log, name)
+    ran = run("executions", "list")
+    header, row = ran.out.splitlines()
+    assert header.split()[:3] == ["Execution", "Flow", "Status"]
+    assert row.startswith(f"{head.exec_id}   {name}   running")
+    assert "\x1b" not in ran.out
+
+
+def test_jsonl_is_an_item_a_line(run: Run, log: EventLog) -> None:
+    head = started(log)
+    assert json.loads(run("executions", "list", "-o", "jsonl").out)["exec_id"] == head.exec_id
+
+
+def test_csv_has_a_header_and_json_for_what_is_no_scalar(run: Run, log: EventLog) -> None:
+    head = started(log, tags=("a", "b"), metadata={"x": {"y": 1}})
+    (row,) = csv.DictReader(io.StringIO(run("executions", "list", "-o", "csv").out))
+    assert (row["exec_id"], json.loads(row["tags"]), json.loads(row["metadata"])) == (
+        head.exec_id,
+        ["a", "b"],
+        {"x": {"y": 1}},
+    )
+
+
+def test_all_filters_reach_the_client(run: Run, log: EventLog) -> None:
+    head = started(log, "f", tags=("a", "b"), metadata={"tier": "pro", "n": 3, "a b:c": True}, stack="worker", runner=None)
+    started(log, "g")
+    ran = run(
+        "executions", "list", "-o", "jsonl", "--flow", "f", "--status", "running", "--status", "failed", "--stack", "worker",
+        "--tag", "a", "--tag", "b", "--since", "1970-01-01", "--until", "1970-01-02", "--where", "tier = pro",
+        "--where", "n>=3", "--where", "n != 4", "--where", "a b:c = true",
+    )  # fmt: skip
+    assert [json.loads(line)["exec_id"] for line in ran.out.splitlines()] == [head.exec_id]
+
+
+def test_a_condition_whose_value_is_no_json_is_text(run: Run, log: EventLog) -> None:
+    started(log, metadata={"v": "1.2.3"})
+    assert run("executions", "list", "-o", "json", "--where", "v=1.2.3").json["count"] == 1
+    assert run("executions", "list", "-o", "json", "--where", 'v="1.2.3"').json["count"] == 1
+
+
+@pytest.mark.parametrize("where", ["tier", "= 3", "n ~ 3", "n > [1]", "n=1e999"])
+def test_what_is_no_condition_is_exit_2(run: Run, log: EventLog, where: str) -> None:
+    assert run("executions", "list", "--where", where).code == 2
+
+
+def test_an_empty_list_says_so_on_stderr(run: Run, log: EventLog) -> None:
+    ran = run("executions", "list")
+    assert (ran.code, ran.out, ran.err) == (0, "", "no executions yet\n")
+
+
+def test_latest(run: Run, log: EventLog) -> None:
+    started(log, "f")
+    head = started(log, "g")
+    ran = run("executions", "latest", "--flow", "g", "-o", "json")
+    assert (ran.json["command"], ran.json["item"]["exec_id"]) == ("executions.latest", head.exec_id)  # type: ignore[index]
+    assert run("executions", "latest", "--flow", "nope").code == 3
+
+
+def test_events_are_lines(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), completed(1, "out"))
+    lines = run("executions", "events", head.exec_id).out.splitlines()
+    assert [line.split()[3] for line in lines] == [
+        "ExecutionStarted",
+        "RunnerClaimed",
+        "AttemptStarted",
+        "CheckpointCompleted",
+    ]
+    assert "output=out" in lines[3]
+
+
+def test_events_as_json(run: Run, log: EventLog) -> None:
+    ran = run("executions", "events", started(log).exec_id, "-o", "json")
+    assert (ran.json["command"], ran.json["count"]) == ("executions.events", 2)
+
+
+def test_following_ends_with_a_terminal_line_and_its_exit_code(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), wait(1), failure())
+    ran = run("executions", "events", head.exec_id, "--follow", "-o", "json")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["event"] for line in lines] == ["log", "log", "log", "waiting", "log", "terminal"]
+    assert (ran.code, lines[-1]["item"]["status"]) == (1, "failed")
+
+
+def test_watching_a_finished_execution_ends_at_once(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), completed(1), e.ExecutionCompleted(at=9, output=value(1)))
+    ran = run("executions", "watch", head.exec_id)
+    assert (ran.code, ran.out.split()) == (0, ["completed", "1/1", "checkpoints"])
+
+
+def test_tag(run: Run, log: EventLog) -> None:
+    head = started(log, tags=("a",))
+    ran = run("executions", "tag", head.exec_id, "--add", "b", "--remove", "a", "-o", "json")
+    assert ran.json["item"]["tags"] == ["b"]  # type: ignore[index]
+
+
+def test_delete_wants_to_be_told_twice(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), e.ExecutionCompleted(at=9, output=value(1)))
+    assert run("executions", "delete", head.exec_id).code == 2
+    assert run("executions", "delete", head.exec_id, "--yes").code == 0
+    assert run("executions", "get", head.exec_id).code == 3
+
+
+def test_deleting_what_runs_is_exit_4(run: Run, log: EventLog) -> None:
+    assert run("executions", "delete", started(log).exec_id, "--yes").code == 4
+
+
+def test_artifacts_are_listed(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), completed(1, {"a": 1}))
+    ran = run("artifacts", "list", head.exec_id, "-o", "json")
+    assert (ran.json["command"], ran.json["items"][0]["name"]) == ("artifacts.list", "step")  # type: ignore[index]
+
+
+def test_an_artifact_is_shown_with_its_value(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), completed(1, {"a": 1}))
+    ran = run("artifacts", "get", f"{head.exec_id}.a4", "-o", "json")
+    assert (ran.json["item"]["kind"], ran.json["value"]) == ("output", {"a": 1})  # type: ignore[index]
+    assert run("artifacts", "get", f"{head.exec_id}.a4").out.endswith('{\n  "a": 1\n}\n')

@@ -1,0 +1,60 @@
+"""P7, counted: every filter walks an index in the order of the list; nothing is scanned or sorted."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from kitaru.projections.executions import Executions
+from kitaru.projections.listing import sources
+
+WALKS = {
+    "all": sources._ALL, "status": sources._STATUS, "stack": sources._STACK, "flow": sources._FLOW, "tag": sources._TAG,
+    "time": sources._TIME, "equal": sources._EQUAL, "present": sources._PRESENT, "absent": sources._ABSENT,
+    "unequal": sources._UNEQUAL, **sources._WALKS,
+}  # fmt: skip
+FEW = {"by time": sources._FEW_BY_TIME, **sources._RANGES}
+
+
+def plan(sql: str) -> str:
+    """How SQLite says it runs a statement, on tables as the projection makes them."""
+    db = sqlite3.connect(":memory:")
+    Executions("").create(db.execute, 1)
+    return "\n".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (0,) * sql.count("?")))
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_walk_follows_an_index_and_never_sorts(name: str) -> None:
+    found = plan(WALKS[name])
+    assert "SCAN" not in found
+    assert "TEMP B-TREE" not in found
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_range_is_counted_on_an_index(name: str) -> None:
+    assert "USING COVERING INDEX" in plan(FEW[name]) or "USING INDEX" in plan(FEW[name])
+
+
+def test_time_is_read_from_the_index_alone() -> None:
+    assert "COVERING INDEX executions_by_project" in plan(sources._TIME)
+
+
+def test_20_newest_of_many_take_three_statements() -> None:
+    db = sqlite3.connect(":memory:")
+    Executions("").create(db.execute, 1)
+    rows = [(n, f"e{n}", 1, "default", "f", "f", "local", "running", n) for n in range(1, 5001)]
+    db.executemany(
+        "INSERT INTO executions (number, exec_id, version, project, flow_id, flow_name, stack, status, started_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+    asked: list[str] = []
+
+    def query(sql: str, parameters: object) -> list[tuple[object, ...]]:
+        asked.append(sql)
+        return db.execute(sql, tuple(parameters)).fetchall()  # type: ignore[call-overload]
+
+    found = sources.find_numbers(query, sources.Filters("default"))
+    assert [next(found) for _ in range(20)] == list(range(5000, 4980, -1))
+    assert len(asked) <= 3
