@@ -22,9 +22,12 @@ from kitaru.store.log import EventLog, Head
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
-_LIST_UNFINISHED = (
-    """SELECT exec_id FROM executions WHERE project = ? AND status IN ('running', 'waiting') ORDER BY number"""
-)
+_LIST_UNFINISHED = """SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'running'
+    UNION SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'waiting'
+        AND (queued = 1 OR runner IS NOT NULL)
+    UNION SELECT e.exec_id, e.number FROM pending_waits w JOIN executions e ON e.number = w.number
+        WHERE w.expires_at <= ?2 AND e.project = ?1 ORDER BY number"""
+"""Who may have something to do: by indexes that suspended executions are not in."""
 
 
 def is_lost(log: EventLog, head: Head) -> bool:
