@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from kitaru.runtime.waits import wait_async as wait_async
     from kitaru.settings import configure as configure
     from kitaru.settings import connect as connect
+    from kitaru.stacks import current_stack as current_stack
+    from kitaru.stacks import list_stacks as list_stacks
+    from kitaru.stacks import use_stack as use_stack
 
 __version__ = "0.1.0"
 
@@ -83,6 +86,7 @@ _HOMES = {
     "kitaru.runtime.options": ("ImageSettings",),
     "kitaru.runtime.waits": ("sleep", "sleep_async", "wait", "wait_async"),
     "kitaru.settings": ("configure", "connect"),
+    "kitaru.stacks": ("current_stack", "list_stacks", "use_stack"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -112,9 +116,11 @@ __all__ = [
     "configure",
     "connect",
     "current_execution_id",
+    "current_stack",
     "flow",
     "idempotency_key",
     "is_replay",
+    "list_stacks",
     "load",
     "log",
     "progress",
@@ -122,6 +128,7 @@ __all__ = [
     "sleep",
     "sleep_async",
     "tag",
+    "use_stack",
     "wait",
     "wait_async",
 ]

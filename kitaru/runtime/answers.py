@@ -32,7 +32,11 @@ def check_answer(value: object, json_schema: Schema, wait: str) -> None:
     except (SchemaError, RecursionError):
         return  # not a schema that this version understands; the flow's own type decides
     try:
-        validator.validate_python(to_jsonable_python(value))
+        plain: object = to_jsonable_python(value)
+    except (ValueError, TypeError) as error:
+        raise KitaruWaitValidationError(f"the answer does not fit the wait {wait!r}: it is no JSON ({error})") from None
+    try:
+        validator.validate_python(plain)
     except ValidationError as refused:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc'])) or 'the answer'}: {each['msg']}"

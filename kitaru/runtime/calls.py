@@ -10,10 +10,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from kitaru.domain.errors import FailureOrigin, KitaruDivergenceError, KitaruStateError, KitaruUsageError
 from kitaru.domain.events import (
@@ -99,6 +100,7 @@ async def complete_async(prepared: Prepared) -> Outcome:
     session = prepared.session
     if has_futures(prepared):
         await resolve_async(prepared)
+    session.under_way += 1
     try:
         known = _known(prepared)
         if isinstance(known, Outcome):
@@ -118,6 +120,7 @@ async def complete_async(prepared: Prepared) -> Outcome:
         await asyncio.get_running_loop().create_future()
         raise
     finally:
+        session.under_way -= 1
         session.awaited.pop(prepared.invocation_id, None)
 
 
@@ -143,9 +146,11 @@ def _known(prepared: Prepared) -> Outcome | _Fresh:
         found = reuse.find(session, key)
         if found is not None:
             return _reused(session, prepared, digest, found)
-    if recorded is None and session.original is not None and not opaque:
-        taken = session.original.find(prepared.invocation_id, digest)
-        if taken is not None:
+    if recorded is None and session.original is not None:
+        taken = None if opaque else session.original.find(prepared.invocation_id, digest)
+        if taken is None:
+            session.original.history.runs_anew()
+        else:
             output = taken.output.model_copy(update={"data": session.load(taken.output)})
             return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
     return _Fresh(digest, opaque, recorded, key)
@@ -297,7 +302,7 @@ def _run(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | 
         token = current.set(scope)
         try:
             if checkpoint.is_async:
-                return asyncio.run(_awaited(prepared)), None
+                return asyncio.run(_awaited_unless_over(prepared)), None
             return checkpoint.fn(*prepared.args, **prepared.kwargs), None
         finally:
             current.reset(token)
@@ -321,6 +326,25 @@ async def _run_async(prepared: Prepared, scope: CallScope) -> tuple[object, Base
         return None, error
     finally:
         current.reset(token)
+
+
+async def _awaited_unless_over(prepared: Prepared) -> object:
+    """In a plain flow: the body on a loop of its own, cancelled with the execution."""
+    session = prepared.session
+    loop, task = asyncio.get_running_loop(), cast("asyncio.Task[object]", asyncio.current_task())
+
+    def cancel() -> None:
+        if session.is_over:
+            with suppress(RuntimeError):  # the loop is closed: the body has ended
+                loop.call_soon_threadsafe(task.cancel)
+
+    with session.calling_on_leave(cancel):
+        try:
+            return await _awaited(prepared)
+        except asyncio.CancelledError:
+            if session.is_over:
+                session.check_leaving()
+            raise
 
 
 async def _awaited(prepared: Prepared) -> object:

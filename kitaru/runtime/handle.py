@@ -38,8 +38,11 @@ _LAST_EVENTS = 8
 class FlowHandle(Generic[R]):
     """One execution: its id, its status, its value."""
 
-    def __init__(self, log: EventLog, exec_id: str, flow: Flow[..., R], runner: Runner | None) -> None:
+    def __init__(
+        self, log: EventLog, exec_id: str, flow: Flow[..., R], runner: Runner | None, *, takes_over: bool = True
+    ) -> None:
         self.exec_id = exec_id
+        self._takes_over = takes_over
         self._log = log
         self._flow = flow
         self._runner = runner
@@ -111,10 +114,10 @@ class FlowHandle(Generic[R]):
             self._log.changes.wait(token, longest if left is None else min(left, longest))
 
     def _take_over(self) -> bool:
-        """Go on with it here when nobody runs it."""
+        """Go on with it here when nobody runs it and it was not left to a worker."""
         from kitaru.runtime.recovery import is_lost, take_over
 
-        if not is_lost(self._log, self._log.head(self.exec_id)):
+        if not self._takes_over or not is_lost(self._log, self._log.head(self.exec_id)):
             return False
         try:
             self._runner = take_over(self._log, self.exec_id, self._flow)

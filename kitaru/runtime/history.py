@@ -54,15 +54,21 @@ class RecordedCall:
 class RecordedWait:
     """A wait or timer as recorded. `outcome` is None while it is open."""
 
-    __slots__ = ("default", "expires_at", "name", "outcome", "value", "wait")
+    __slots__ = ("default", "expires_at", "kind", "name", "outcome", "value", "wait")
 
     def __init__(self, opened: WaitOpened) -> None:
         self.wait = opened.wait
+        self.kind = opened.kind
         self.name = opened.name
         self.default = opened.default
         self.expires_at = opened.expires_at
         self.value: Payload | None = None
         self.outcome: Literal["resolved", "expired", "aborted"] | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nobody answered in time, and nothing stands in for the answer."""
+        return self.kind == "input" and self.outcome == "expired" and self.default is None
 
 
 class History:
@@ -113,6 +119,7 @@ class History:
                 self.automatic_retries = self.automatic_retries + 1 if event.automatic else 0
                 for call in self._by_call.values():
                     call.failure, call.failures = None, 0
+                self._waits = {ident: wait for ident, wait in self._waits.items() if not wait.has_failed}
             case ArtifactSaved(key=str(key)) | MetadataLogged(key=str(key)) | TagsChanged(key=str(key)):
                 self._keys.add(key)
             case WaitOpened():

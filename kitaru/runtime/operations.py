@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import getpass
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.commands import AbortWait, Answer, Cancel, Resume, Retry
-from kitaru.domain.decide import find_pending
-from kitaru.domain.errors import KitaruStateError, KitaruUsageError
-from kitaru.domain.events import WaitOpened
+from kitaru.domain.decide import decide, find_pending
+from kitaru.domain.errors import KitaruStateError, KitaruUsageError, KitaruWaitValidationError
+from kitaru.domain.events import RunnerClaimed, WaitOpened
 from kitaru.domain.ids import parse_part
 from kitaru.domain.limits import MAX_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
-from kitaru.domain.state import Pending
-from kitaru.runtime import code, recovery
+from kitaru.domain.state import ExecutionState, Pending
+from kitaru.runtime import code, process, recovery
 from kitaru.runtime.answers import check_answer
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.options import checked_name
@@ -28,6 +29,7 @@ from kitaru.store.values import decode
 
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
+    from kitaru.runtime.handle import FlowHandle
     from kitaru.runtime.runner import Runner
 
 
@@ -37,23 +39,47 @@ def answer(log: EventLog, exec_id: str, wait: str, value: object, by: str | None
     Raises KitaruWaitValidationError when it does not fit the recorded schema (the wait stays open), KitaruStateError when
     no such wait is pending any more, KitaruNotFoundError.
     """
-    wanted = _ordinal_or_name(wait)
-    pending = find_pending(log.head(exec_id).state, wanted)
+    pending = _find(log.head(exec_id).state, exec_id, wait)
     opened = _opened(log, exec_id, pending)
-    if opened.json_schema is None:
-        payload = _payload(None if value is None else value)
-    else:
+    payload = encode_payload(value, "the answer")[0]
+    if opened.json_schema is not None:
         json_schema = cast("dict[str, object]", decode(_bytes(log, opened.json_schema)))
         check_answer(value, json_schema, pending.name)
-        payload = _payload(value)
-    log.execute(exec_id, Answer(str(pending.wait), payload, _by(by)), installed_clock().now())
+    log.execute(exec_id, Answer(pending.name, payload, _by(by)), installed_clock().now())
+
+
+def answer_text(log: EventLog, exec_id: str, wait: str, text: str, by: str | None = None) -> None:
+    """Give a pending wait what somebody typed: as JSON where that parses and fits, else as text where that fits.
+
+    Raises what `answer` raises, and KitaruUsageError past the payload limit.
+    """
+    if len(text) > MAX_PAYLOAD_BYTES:
+        raise KitaruUsageError(f"the answer has {len(text):,} characters; {MAX_PAYLOAD_BYTES:,} bytes are allowed")
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        try:
+            answer(log, exec_id, wait, text, by)
+        except KitaruWaitValidationError as refused:
+            raise KitaruWaitValidationError(
+                f"{refused.message}. (It is no JSON, so it was taken as text: {error})"
+            ) from None
+        return
+    try:
+        answer(log, exec_id, wait, value, by)
+    except KitaruWaitValidationError as refused:
+        if isinstance(value, str):
+            raise
+        try:
+            answer(log, exec_id, wait, text, by)
+        except KitaruWaitValidationError:
+            raise refused from None
 
 
 def abort_wait(log: EventLog, exec_id: str, wait: str, by: str | None = None) -> None:
     """Give a pending wait up; the execution is cancelled with it. Raises KitaruStateError, KitaruNotFoundError."""
-    log.execute(
-        exec_id, AbortWait(_ordinal_or_name(wait), _by(by), recovery.lost_epoch(log, exec_id)), installed_clock().now()
-    )
+    pending = _find(log.head(exec_id).state, exec_id, wait)
+    log.execute(exec_id, AbortWait(pending.name, _by(by), recovery.lost_epoch(log, exec_id)), installed_clock().now())
 
 
 def cancel(log: EventLog, exec_id: str, by: str | None = None) -> None:
@@ -69,15 +95,7 @@ def resume(
     Raises KitaruStateError when somebody runs it, it waits for input or is not due; KitaruRuntimeError when its flow cannot
     be loaded.
     """
-    started = recovery.started_event(log, exec_id)
-    lost = recovery.lost_epoch(log, exec_id)
-    if detach:
-        log.execute(exec_id, Resume(_by(by), None, lost), installed_clock().now())
-        return None
-    flow = flow or code.load_recorded(started.target, log.store_id)
-    changed = code.digest_if_changed(started.target)
-    log.execute(exec_id, Resume(_by(by), log.leases.acquire(), lost, changed), installed_clock().now())
-    return recovery.launch(log, exec_id, flow)
+    return _go_on(log, exec_id, Resume(_by(by), None, recovery.lost_epoch(log, exec_id)), flow, detach=detach)
 
 
 def retry(
@@ -87,24 +105,50 @@ def retry(
 
     Raises KitaruStateError when it has not failed, KitaruRuntimeError when its flow cannot be loaded.
     """
-    started = recovery.started_event(log, exec_id)
+    return _go_on(log, exec_id, Retry(_by(by), None), flow, detach=detach)
+
+
+def handle_on(log: EventLog, exec_id: str, runner: Runner | None) -> FlowHandle[object]:
+    """The handle on an execution that `resume` or `retry` set going here."""
+    from kitaru.runtime.handle import FlowHandle
+
+    flow = code.load_recorded(recovery.started_event(log, exec_id).target, log.store_id)
+    return FlowHandle(log, exec_id, flow, runner)
+
+
+def _go_on(
+    log: EventLog, exec_id: str, command: Resume | Retry, flow: Flow[..., object] | None, *, detach: bool
+) -> Runner | None:
+    """Decide before the code is looked for, so that a refusal names the state; then claim, and run."""
+    decide(log.head(exec_id).state, command, installed_clock().now())
     if detach:
-        log.execute(exec_id, Retry(_by(by), None), installed_clock().now())
+        log.execute(exec_id, command, installed_clock().now())
         return None
+    started = recovery.started_event(log, exec_id)
     flow = flow or code.load_recorded(started.target, log.store_id)
     changed = code.digest_if_changed(started.target)
-    log.execute(exec_id, Retry(_by(by), log.leases.acquire(), changed), installed_clock().now())
-    return recovery.launch(log, exec_id, flow)
+    with process.beginning(log.location, exec_id):
+        claiming = replace(command, runner=log.leases.acquire(), file_digest=changed)
+        _, events = log.execute(exec_id, claiming, installed_clock().now())
+        if not any(isinstance(event, RunnerClaimed) for event in events):
+            return None  # it was being cancelled, and now is
+        return recovery.launch(log, exec_id, flow)
 
 
-def parse_answer(text: str) -> object:
-    """What somebody typed: JSON where it parses, else the text itself. Raises KitaruUsageError past the payload limit."""
-    if len(text) > MAX_PAYLOAD_BYTES:
-        raise KitaruUsageError(f"the answer has {len(text):,} characters; {MAX_PAYLOAD_BYTES:,} bytes are allowed")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+def _find(state: ExecutionState, exec_id: str, wait: str) -> Pending:
+    """The pending wait of that name or id; or of that name in a task of the flow, where only one has it."""
+    inputs = [pending for pending in state.pending if pending.kind == "input"]
+    named = next((pending for pending in inputs if pending.name == wait), None)
+    if named is not None:
+        return named
+    part = parse_part(checked_name(wait, "the wait's name"), "w")
+    if part is not None and exec_id.startswith(part[0].lower()):
+        return find_pending(state, str(part[1]))
+    in_tasks = [pending for pending in inputs if pending.name.endswith(f"/{wait}")]
+    if len(in_tasks) > 1:
+        names = ", ".join(repr(pending.name) for pending in in_tasks)
+        raise KitaruStateError(f"several waits are named {wait!r}; name one of {names}", code="ambiguous-wait")
+    return in_tasks[0] if in_tasks else find_pending(state, wait)
 
 
 def _opened(log: EventLog, exec_id: str, pending: Pending) -> WaitOpened:
@@ -112,15 +156,6 @@ def _opened(log: EventLog, exec_id: str, pending: Pending) -> WaitOpened:
         if isinstance(recorded.event, WaitOpened):
             return recorded.event
     raise KitaruStateError(f"the wait {pending.name!r} is not open any more")
-
-
-def _ordinal_or_name(wait: str) -> str:
-    part = parse_part(wait, "w")
-    return str(part[1]) if part is not None else checked_name(wait, "the wait's name")
-
-
-def _payload(value: object) -> Payload:
-    return encode_payload(value, "the answer")[0]
 
 
 def _bytes(log: EventLog, payload: Payload) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import select
 import sys
 
-from kitaru.domain.errors import KitaruError, KitaruStateError, KitaruUsageError
+from kitaru.domain.errors import KitaruError, KitaruStateError
 from kitaru.runtime.history import RecordedWait
-from kitaru.runtime.operations import answer, parse_answer
+from kitaru.runtime.operations import answer_text
 from kitaru.store.log import EventLog
 
 
@@ -29,7 +29,7 @@ class Prompt:
         if not self._shown:
             self._shown = True
             shown = self._question or f"the flow waits for {self._recorded.name!r}"
-            sys.stdout.write(f"{shown}\n[{self._recorded.name}]> ")
+            sys.stdout.write(f"\r\x1b[K{shown}\n[{self._recorded.name}]> ")
             sys.stdout.flush()
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
         if not ready:
@@ -39,10 +39,10 @@ class Prompt:
             self._ended = True
             return False
         try:
-            answer(self._log, self._exec_id, self._recorded.name, parse_answer(line.rstrip("\n")))
+            answer_text(self._log, self._exec_id, self._recorded.name, line.rstrip("\n"))
         except KitaruStateError:
             pass  # somebody else answered
-        except (KitaruUsageError, KitaruError) as refused:
+        except KitaruError as refused:
             sys.stdout.write(f"{refused}\n[{self._recorded.name}]> ")
             sys.stdout.flush()
         return True

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from kitaru.domain.commands import Start
-from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError, KitaruUsageError
+from kitaru.domain.errors import KitaruNotFoundError, KitaruRuntimeError, KitaruStateError, KitaruUsageError
 from kitaru.domain.events import ExecutionStarted
 from kitaru.domain.ids import call_id, parse_part
 from kitaru.domain.payload import Payload
@@ -43,7 +43,9 @@ class Original:
         if recorded is None:
             return None
         output = self._overrides.get(recorded.call)
-        if output is None and input_digest in recorded.input_digests:
+        if output is not None:
+            self.history.runs_anew()  # with another result, the code may go another way
+        elif input_digest in recorded.input_digests:
             output = recorded.output
         return None if output is None else Taken(call_id(self._exec_id, recorded.call), output)
 
@@ -56,7 +58,7 @@ class Taken(NamedTuple):
 
 
 def original_of(log: EventLog, started: ExecutionStarted) -> Original | None:
-    """What an execution replays, None when it is no replay. Raises KitaruNotFoundError when that is gone."""
+    """What an execution replays, None when it is no replay. Raises KitaruRuntimeError when that is gone."""
     if started.original_exec_id is None or started.replay_from is None:
         return None
     overrides: dict[int, Payload] = {}
@@ -67,8 +69,9 @@ def original_of(log: EventLog, started: ExecutionStarted) -> Original | None:
     try:
         history = History.read(log, started.original_exec_id)
     except KitaruNotFoundError:
-        raise KitaruNotFoundError(
-            f"the execution {started.original_exec_id}, which this one replays, is gone; start a new one"
+        raise KitaruRuntimeError(
+            f"the execution {started.original_exec_id}, which this one replays, is gone; start a new one",
+            code="original-gone",
         ) from None
     return Original(started.original_exec_id, history, started.replay_from, overrides)
 

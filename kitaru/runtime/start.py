@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _warned_about_images: set[str] = set()
-STACKS = ("local", "worker")
-"""Where flows run: in the process that starts them, or in any `kitaru worker` on the same store."""
-
 _OPTIONS = ("stack", "cache", "retries", "image")
 
 
@@ -67,7 +64,7 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             max_cost_usd=flow.settings.max_cost_usd,
             max_tokens=flow.settings.max_tokens,
         ),
-        stack=_stack(_first(given.get("stack"), flow.stack, settings.stack, "local")),
+        stack=_stack(_first(given.get("stack"), flow.stack)),
         tags=flow.settings.tags,
         inputs=encoded_inputs(flow, args, inputs),
         metadata=encode_metadata(dict(flow.settings.metadata)) if flow.settings.metadata else None,
@@ -96,7 +93,7 @@ def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command:
         if not events:
             return _existing(flow, log, head.exec_id, started)
         if command.runner is None:
-            return FlowHandle(log, exec_id, flow, None)
+            return FlowHandle(log, exec_id, flow, None, takes_over=started.stack == "local")
         state = ABSENT
         history = History()
         for event in events:
@@ -114,7 +111,7 @@ def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command:
 def _existing(flow: Flow[..., R], log: EventLog, exec_id: str, started: ExecutionStarted) -> FlowHandle[R]:
     first = next(iter(log.read(exec_id, limit=1))).event
     if isinstance(first, ExecutionStarted) and first.inputs.digest == started.inputs.digest:
-        return FlowHandle(log, exec_id, flow, None)
+        return FlowHandle(log, exec_id, flow, None, takes_over=first.stack == "local")
     raise KitaruStateError(
         f"the idempotency key {started.idempotency_key!r} belongs to the execution {exec_id}, which has other inputs; "
         "use another key",
@@ -173,9 +170,9 @@ def _cache_from_environment() -> Cache:
 
 
 def _stack(stack: object) -> str:
-    if stack not in STACKS:
-        raise KitaruUsageError(f"there is no stack {stack!r}; there are {' and '.join(repr(name) for name in STACKS)}")
-    return str(stack)
+    from kitaru.stacks import checked_stack, resolve_stack
+
+    return resolve_stack().name if stack is None else checked_stack(stack)
 
 
 def _image(image: object, flow_name: str) -> str | None:

@@ -46,11 +46,15 @@ class Worker:
             self.turn()
             self._log.changes.wait(token, self._pause())
         for runner in self._live.values():
+            runner.stop()  # it may have been taken while `stop` was called
+        for runner in self._live.values():
             runner.join()
 
     def turn(self) -> int:
         """Take what can be taken now; how many were."""
-        self._live = {exec_id: runner for exec_id, runner in self._live.items() if not runner.done.is_set()}
+        for exec_id in [exec_id for exec_id, runner in self._live.items() if runner.done.is_set()]:
+            del self._live[exec_id]
+            logger.info("left %s", exec_id)
         taken = 0
         for exec_id in recovery.lost_executions(self._log, self._project):
             if self._stopping.is_set() or len(self._live) >= self._concurrency:
@@ -75,6 +79,7 @@ class Worker:
         if runner is None:
             return False
         self._live[exec_id] = runner
+        logger.info("took %s", exec_id)
         return True
 
     def _pause(self) -> float:
