@@ -22,8 +22,13 @@ from kitaru.domain.errors import (
     KitaruUsageError,
 )
 
-_TOP = ("kitaru.cli.project", "kitaru.cli.running")
-_GROUPS = {"executions": "kitaru.cli.executions", "artifacts": "kitaru.cli.artifacts", "store": "kitaru.cli.store"}
+_TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working")
+_GROUPS = {
+    "executions": "kitaru.cli.executions",
+    "artifacts": "kitaru.cli.artifacts",
+    "stack": "kitaru.cli.stacks",
+    "store": "kitaru.cli.store",
+}
 _OPTIONS = {"help_option_names": ["-h", "--help"]}
 _USAGE, _NOT_FOUND, _STATE, _STORE, _INTERRUPTED = 2, 3, 4, 5, 130
 
@@ -122,12 +127,20 @@ def _failed(error: Exception) -> int:
 
 def code_of(error: KitaruError) -> int:
     """The exit code of an error."""
-    for kind, code in (
-        (KitaruUsageError, _USAGE),
-        (KitaruNotFoundError, _NOT_FOUND),
-        (KitaruStateError, _STATE),
-        (KitaruBackendError, _STORE),
-    ):
-        if isinstance(error, kind):
-            return code
-    return 1
+    return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
+
+
+def code_of_kind(name: str) -> int:
+    """The exit code of an error that is known by its class's name."""
+    from kitaru.domain import errors
+
+    kind: object = getattr(errors, name, None)
+    return next((code for known, code in _CODES if isinstance(kind, type) and issubclass(kind, known)), 1)
+
+
+_CODES = (
+    (KitaruUsageError, _USAGE),
+    (KitaruNotFoundError, _NOT_FOUND),
+    (KitaruStateError, _STATE),
+    (KitaruBackendError, _STORE),
+)

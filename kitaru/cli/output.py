@@ -67,7 +67,7 @@ def prepare(argv: Sequence[str]) -> None:
             reconfigure(errors="backslashreplace")
 
 
-_GROUPED = (["executions"], ["artifacts"], ["store"])
+_GROUPED = (["executions"], ["artifacts"], ["stack"], ["store"])
 
 
 def clean(text: object, *, keep_lines: bool = False) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from kitaru import compose
 from kitaru.client.access import Access
@@ -13,7 +14,6 @@ from kitaru.domain.errors import KitaruError, KitaruUsageError
 
 if TYPE_CHECKING:
     from kitaru.client.executions import Executions
-    from kitaru.runtime.runner import Runner
 
 _LOOK_SECONDS = 0.05
 
@@ -95,6 +95,15 @@ def _each(
     return items
 
 
+class _Runner(Protocol):
+    """What a bulk command knows of a runner."""
+
+    @property
+    def done(self) -> threading.Event:
+        """Set once it has left."""
+        ...
+
+
 class _Slots:
     """Lets so many runners live at once."""
 
@@ -102,9 +111,9 @@ class _Slots:
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
             raise KitaruUsageError(f"concurrency has to be a whole number from 1, not {concurrency!r}")
         self._most = concurrency
-        self._live: list[Runner] = []
+        self._live: list[_Runner] = []
 
-    def take(self, begin: Callable[[], Runner | None]) -> None:
+    def take(self, begin: Callable[[], _Runner | None]) -> None:
         """Begin once there is room."""
         while len(self._live) >= self._most:
             self._live[0].done.wait(_LOOK_SECONDS)
