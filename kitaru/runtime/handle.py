@@ -20,6 +20,7 @@ from kitaru.domain.errors import (
 from kitaru.domain.events import EventBase, ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 from kitaru.domain.state import ExecutionState, ExecutionStatus
 from kitaru.runtime import process
+from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.runner import Runner
 from kitaru.runtime.scope import CallScope, FlowScope, current
@@ -78,12 +79,18 @@ class FlowHandle(Generic[R]):
 
     async def _awaited(self) -> R:
         given_up = threading.Event()
+        scope = current.get()
+        within = scope.session if isinstance(scope, (FlowScope, CallScope)) else None
+        if within is not None:
+            within.under_way += 1
         try:
             await asyncio.to_thread(self._wait, None, given_up)
         except RunnerLeaves:
             await asyncio.get_running_loop().create_future()  # the flow's main task is cancelled
             raise
         finally:
+            if within is not None:
+                within.under_way -= 1
             given_up.set()  # or a loop that ends would wait for the thread
         return self._value(self._log.head(self.exec_id).state)
 
@@ -111,7 +118,9 @@ class FlowHandle(Generic[R]):
             if self._take_over():
                 continue
             left = _remaining(deadline, self.exec_id)
-            self._log.changes.wait(token, longest if left is None else min(left, longest))
+            now = installed_clock().now()
+            due = [(p.expires_at - now) / 1_000_000 for p in state.pending if p.expires_at is not None]
+            self._log.changes.wait(token, max(0.0, min([longest, *due, *([] if left is None else [left])])))
 
     def _take_over(self) -> bool:
         """Go on with it here when nobody runs it and it was not left to a worker."""

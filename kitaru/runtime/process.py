@@ -13,13 +13,12 @@ import sys
 import threading
 import time
 from asyncio import Runner
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol, cast
 
 from kitaru.domain.errors import KitaruError, KitaruStateError
-
 
 _LOOK_SECONDS = 0.05
 _IDLE_LOOKS = 100
@@ -53,7 +52,7 @@ _pythons_own: Callable[[int, FrameType | None], object] = signal.default_int_han
 
 
 @contextmanager
-def beginning(store: str, exec_id: str) -> Iterator[None]:
+def beginning(store: str, exec_id: str) -> Generator[None]:
     """While it lasts nobody else in this process begins to run that execution. Raises KitaruStateError when one runs it."""
     key = (store, exec_id)
     with _lock:

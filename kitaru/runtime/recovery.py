@@ -54,8 +54,12 @@ def _is_gone(log: EventLog, runner: str | None) -> bool:
 
 def lost_executions(log: EventLog, project: str) -> list[str]:
     """Ids of the project's executions that should be running and that nobody runs, oldest first."""
-    ids = [str(row[0]) for row in log.query(_LIST_UNFINISHED, (project, installed_clock().now()))]
-    return [exec_id for exec_id in ids if is_lost(log, log.head(exec_id))]
+    return [exec_id for exec_id in candidates(log, project) if is_lost(log, log.head(exec_id))]
+
+
+def candidates(log: EventLog, project: str) -> list[str]:
+    """Ids of the executions among which those that nobody runs are; to ask `is_lost` of each costs more."""
+    return [str(row[0]) for row in log.query(_LIST_UNFINISHED, (project, installed_clock().now()))]
 
 
 def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -> list[Runner]:
@@ -75,8 +79,12 @@ def take_over(
 
     Raises KitaruStateError when somebody runs it or it waits, KitaruRuntimeError when its flow cannot be loaded.
     """
+    from kitaru.runtime.replaying import original_of
+
+    started = started_event(log, exec_id)
     if flow is None:
-        flow = code.load_recorded(started_event(log, exec_id).target, log.store_id)
+        flow = code.load_recorded(started.target, log.store_id)
+    original_of(log, started)  # or it would be claimed, and then could not run
     with process.beginning(log.location, exec_id):
         state = log.head(exec_id).state
         lost = state.epoch if _is_gone(log, state.runner) else None

@@ -40,6 +40,7 @@ from kitaru.store.values import CODEC, ValueNotEncodable, encode_exact
 if TYPE_CHECKING:
     from asyncio import Task
 
+    from kitaru.runtime.asking import AnswerType
     from kitaru.runtime.calls import Outcome
     from kitaru.runtime.replaying import Original
     from kitaru.runtime.waits import Parked
@@ -83,6 +84,8 @@ class Session:
         self.watcher: Task[None] | None = None
         self.under_way = 0
         """Async calls and awaited children that are not at their end, a pause before a retry included."""
+        self.asked: dict[int, AnswerType] = {}
+        """The types of the waits that this runner opened or met, by ordinal."""
         self.waiting: list[RecordedWait] = []
         """What the runner saw open when it decided to leave."""
         self._calls_on_leave: list[Callable[[], None]] = []
@@ -127,6 +130,12 @@ class Session:
                 self._head = self._append(head, events, state, at)
             except AppendConflict:
                 self._catch_up()
+            except KitaruError:
+                raise
+            except BaseException as error:
+                # Whether it is in the store nobody knows: what is there from here on is for the next runner to read.
+                self.leave(Reason.BROKEN, KitaruBackendError(f"the last append to {self.exec_id} failed: {error!r}"))
+                raise
             else:
                 for event in events:  # while nobody else reads the tail: an answer may come with the next breath
                     if isinstance(event, (WaitOpened, WaitExpired)):

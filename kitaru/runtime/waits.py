@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable
+from contextlib import closing
 from contextvars import copy_context
 from datetime import timedelta
-from typing import Literal, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO, TypeVar, overload
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
-
-from kitaru.domain.errors import KitaruContextError, KitaruStateError, KitaruUsageError, KitaruWaitExpiredError
+from kitaru.domain.errors import (
+    KitaruContextError,
+    KitaruStateError,
+    KitaruUsageError,
+    KitaruWaitExpiredError,
+    KitaruWaitValidationError,
+)
 from kitaru.domain.events import Event, WaitExpired, WaitOpened
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState
+from kitaru.runtime.asking import AnswerType
 from kitaru.runtime.history import RecordedWait
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.options import checked_name, checked_seconds
@@ -27,6 +32,9 @@ from kitaru.runtime.scope import current, flow_scope
 from kitaru.runtime.session import Session, encode_payload
 from kitaru.settings import UNSET, Unset
 from kitaru.store.values import decode
+
+if TYPE_CHECKING:
+    from kitaru.runtime.prompt import Prompt
 
 T = TypeVar("T")
 _SLICE_SECONDS = 0.25
@@ -82,9 +90,15 @@ def wait(
     timeout: seconds that a live runner stays for the answer (None: as long as it takes). expires_in: seconds after which
     the wait closes with `default`, or KitaruWaitExpiredError. Raises KitaruContextError outside the body of a plain flow.
     """
-    session, recorded = _opened("wait", schema, name, question, expires_in, default, metadata)
-    _stay(session, recorded, timeout, _prompter(session, recorded, question))
-    return _answer(session, recorded, schema)
+    stays = _stay_seconds(timeout)
+    session, recorded, asked = _opened("wait", schema, name, question, expires_in, default, metadata)
+    prompt = _prompt(session, recorded, question)
+    if prompt is None:
+        _stay(session, recorded, stays, None)
+    else:
+        with closing(prompt):
+            _stay(session, recorded, stays, prompt)
+    return _answer(session, recorded, asked)
 
 
 async def wait_async(
@@ -98,9 +112,14 @@ async def wait_async(
     metadata: dict[str, object] | None = None,
 ) -> object:
     """`wait` in an async flow: other tasks go on meanwhile, and several waits may be open at once."""
-    session, recorded = _opened("wait_async", schema, name, question, expires_in, default, metadata)
-    await _park(session, recorded, timeout)
-    return _answer(session, recorded, schema)
+    stays = _stay_seconds(timeout)
+
+    async def asking() -> object:
+        session, recorded, asked = _opened("wait_async", schema, name, question, expires_in, default, metadata)
+        await _park(session, recorded, stays)
+        return _answer(session, recorded, asked)
+
+    return await _or_parked(asking())
 
 
 def sleep(seconds: float | timedelta) -> None:
@@ -111,8 +130,21 @@ def sleep(seconds: float | timedelta) -> None:
 
 async def sleep_async(seconds: float | timedelta) -> None:
     """`sleep` in an async flow: other tasks go on meanwhile."""
-    session, recorded = _timer("sleep_async", seconds)
-    await _park(session, recorded, _STAY_SECONDS)
+
+    async def sleeping() -> None:
+        session, recorded = _timer("sleep_async", seconds)
+        await _park(session, recorded, _STAY_SECONDS)
+
+    await _or_parked(sleeping())
+
+
+async def _or_parked(waiting: Awaitable[T]) -> T:
+    """An async flow never sees its runner leave: whoever waits then waits on, until the main task is cancelled."""
+    try:
+        return await waiting
+    except RunnerLeaves:
+        await asyncio.get_running_loop().create_future()
+        raise
 
 
 def _opened(
@@ -123,24 +155,29 @@ def _opened(
     expires_in: float | timedelta | None,
     default: object,
     metadata: dict[str, object] | None,
-) -> tuple[Session, RecordedWait]:
+) -> tuple[Session, RecordedWait, AnswerType | None]:
     base = checked_name(name, "the wait's name") if name is not None else "wait"
     if "/" in base:
         raise KitaruUsageError(f"the wait's name {base!r} contains '/'")
-    json_schema = _json_schema(schema)
+    asked = None if schema is None else AnswerType(schema)
     lifetime = None if expires_in is None else _seconds(expires_in, "expires_in")
     if default is not UNSET and lifetime is None:
         raise KitaruUsageError("default is the answer of a wait that expires; give expires_in too")
-    return _open(
+    if asked is not None and not isinstance(default, Unset):
+        asked.check_default(default)
+    session, recorded = _open(
         what,
         base,
         "input",
         lifetime,
         question=None if question is None else encode_payload(question, "the question")[0],
-        json_schema=None if json_schema is None else encode_payload(json_schema, "the schema")[0],
+        json_schema=None if asked is None else encode_payload(asked.json_schema, "the schema")[0],
         metadata=None if metadata is None else encode_payload(metadata, "the wait's metadata")[0],
         default=None if isinstance(default, Unset) else encode_payload(default, "the default")[0],
     )
+    if asked is not None:
+        session.asked[recorded.wait] = asked
+    return session, recorded, asked
 
 
 def _timer(what: str, seconds: float | timedelta) -> tuple[Session, RecordedWait]:
@@ -170,6 +207,8 @@ def _open(
     if recorded is not None:
         return session, recorded
     session.history.runs_anew()
+    if session.original is not None:
+        session.original.history.runs_anew()  # with another answer, the code may go another way
 
     def opened(state: ExecutionState, at: int) -> tuple[Event, ...]:
         return (
@@ -187,14 +226,13 @@ def _open(
             ),
         )
 
-    for event in session.report(opened):
-        session.history.add(event)
+    session.report(opened)
     recorded = session.history.find_wait(invocation_id)
     assert recorded is not None
     return session, recorded
 
 
-def _stay(session: Session, recorded: RecordedWait, timeout: float | None, ask: Callable[[float], bool] | None) -> None:
+def _stay(session: Session, recorded: RecordedWait, timeout: float | None, prompt: Prompt | None) -> None:
     """Hold the thread until the wait is closed, or unwind it when the time to stay is over."""
     until = _until(session, timeout)
     while True:
@@ -204,10 +242,13 @@ def _stay(session: Session, recorded: RecordedWait, timeout: float | None, ask: 
         now = session.clock.now()
         if until is not None and now >= until:
             session.drain()
+            if _closed(session, recorded):
+                return
+            session.waiting = [recorded]
             session.leave(Reason.SUSPENDED)
             session.check_leaving()
         pause = _pause(now, until, recorded.expires_at)
-        if ask is None or not ask(pause):
+        if prompt is None or not prompt.ask(pause):
             session.log.changes.wait(token, pause)
 
 
@@ -241,10 +282,11 @@ async def _watch(session: Session) -> None:
             now = session.clock.now()
             stays = any(p.until is None or p.until > now for p in session.parked)
             if session.parked and not stays and await _is_idle(session):
+                session.waiting = [parked.recorded for parked in session.parked]
                 session.leave(Reason.SUSPENDED)
                 return
             times = [at for p in session.parked for at in (p.recorded.expires_at, p.until)]
-            await loop.run_in_executor(session.pool, session.log.changes.wait, token, _pause(now, *times))
+            await loop.run_in_executor(session.watch_pool, session.log.changes.wait, token, _pause(now, *times))
     except RunnerLeaves:
         return  # whoever made it leave has told the runner; what is parked stays parked until it is cancelled
 
@@ -262,7 +304,7 @@ def _pause(now: int, *moments: int | None) -> float:
 async def _is_idle(session: Session) -> bool:
     for _ in range(_LINGER_TURNS):
         await asyncio.sleep(0)
-        if session.state.in_flight or session.submitted:
+        if session.state.in_flight or session.submitted or session.under_way:
             return False
     return True
 
@@ -274,54 +316,47 @@ def _closed(session: Session, recorded: RecordedWait) -> bool:
     session.check_leaving()
     if recorded.outcome is None and recorded.expires_at is not None and recorded.expires_at <= session.clock.now():
         try:
-            for event in session.report(lambda _, at: (WaitExpired(at=at, wait=recorded.wait),)):
-                session.history.add(event)
+            session.report(lambda _, at: (WaitExpired(at=at, wait=recorded.wait),))
         except KitaruStateError:
             session.poll()  # somebody answered first
     return recorded.outcome is not None
 
 
-def _answer(session: Session, recorded: RecordedWait, schema: object) -> object:
+def _stay_seconds(timeout: float | None) -> float | None:
+    if isinstance(timeout, float) and timeout == float("inf"):
+        return None
+    return None if timeout is None else checked_seconds(timeout, "timeout")
+
+
+def _answer(session: Session, recorded: RecordedWait, asked: AnswerType | None) -> object:
     if recorded.outcome == "expired":
         if recorded.default is None:
             raise KitaruWaitExpiredError(f"nobody answered the wait {recorded.name!r} in its time, and it has no default")
-        return _typed(decode(session.load(recorded.default)), schema)
+        default = decode(session.load(recorded.default))
+        return default if asked is None else asked.convert(default)
     if recorded.value is None:
         raise RunnerLeaves(Reason.CANCELLED)  # given up: the execution is being cancelled
-    return None if schema is None else _typed(decode(session.load(recorded.value)), schema)
-
-
-def _typed(value: object, schema: object) -> object:
-    if schema is None:
-        return value
-    try:
-        return _adapter(schema).validate_python(value)
-    except ValidationError:
-        # The schema was changed since; the recorded answer is what there is.
-        return value
-
-
-def _adapter(schema: object) -> TypeAdapter[object]:
-    return TypeAdapter(cast("type[object]", schema))
-
-
-def _json_schema(schema: object) -> dict[str, object] | None:
-    if schema is None:
+    if asked is None:
         return None
     try:
-        described = _adapter(schema).json_schema()
-    except PydanticUserError as error:
-        raise KitaruUsageError(f"schema={schema!r} is no type that can be asked for: {error}") from error
-    return described
+        return asked.convert(decode(session.load(recorded.value)))
+    except KitaruWaitValidationError as refused:
+        raise KitaruWaitValidationError(
+            f"the recorded answer of the wait {recorded.name!r} is none that its schema takes: {refused.message}"
+        ) from refused.__cause__
 
 
-def _prompter(session: Session, recorded: RecordedWait, question: str | None) -> Callable[[float], bool] | None:
-    """On a terminal, what asks there for so many seconds; the CLI and the client can still be first."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+def _prompt(session: Session, recorded: RecordedWait, question: str | None) -> Prompt | None:
+    """On a terminal, what asks there; the CLI and the client can still be first."""
+    if recorded.outcome is not None or not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
         return None
     from kitaru.runtime.prompt import Prompt
 
-    return Prompt(session.log, session.exec_id, recorded, question).ask
+    return Prompt(session.log, session.exec_id, recorded, question)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def _seconds(value: float | timedelta, what: str) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import cast
 
 from kitaru.domain.errors import KitaruError, KitaruNotFoundError, KitaruStateError
@@ -19,6 +20,8 @@ from kitaru.store.log import EventLog
 
 logger = logging.getLogger("kitaru")
 _LOOK_SECONDS = 1.0
+_REFUSED_SECONDS = 30.0
+"""How long an execution is left alone whose flow could not be loaded."""
 _NEXT_DUE = "SELECT min(expires_at) FROM pending_waits WHERE expires_at > ?"
 
 
@@ -31,7 +34,7 @@ class Worker:
         self._concurrency = concurrency
         self._stopping = threading.Event()
         self._live: dict[str, Runner] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, tuple[str, float]] = {}
 
     def stop(self) -> None:
         """Take nothing more, and leave what runs at its next boundary."""
@@ -56,12 +59,19 @@ class Worker:
             del self._live[exec_id]
             logger.info("left %s", exec_id)
         taken = 0
-        for exec_id in recovery.lost_executions(self._log, self._project):
+        if len(self._live) >= self._concurrency:
+            return 0
+        for exec_id in recovery.candidates(self._log, self._project):
             if self._stopping.is_set() or len(self._live) >= self._concurrency:
                 break
-            if exec_id not in self._live and self._take(exec_id):
+            if exec_id not in self._live and not self._was_refused(exec_id) and self._take(exec_id):
                 taken += 1
         return taken
+
+    def _was_refused(self, exec_id: str) -> bool:
+        """Whether its code could not be had a short while ago: to look runs the file's code again."""
+        refused = self._refused.get(exec_id)
+        return refused is not None and time.monotonic() < refused[1]
 
     def _take(self, exec_id: str) -> bool:
         try:
@@ -71,9 +81,9 @@ class Worker:
         except (KitaruStateError, KitaruNotFoundError):
             return False  # another worker was faster, or it has ended
         except KitaruError as error:
-            if self._refused.get(exec_id) != str(error):
-                self._refused[exec_id] = str(error)
+            if self._refused.get(exec_id, ("", 0.0))[0] != str(error):
                 logger.warning("cannot take %s: %s", exec_id, error)
+            self._refused[exec_id] = (str(error), time.monotonic() + _REFUSED_SECONDS)
             return False
         self._refused.pop(exec_id, None)
         if runner is None:
