@@ -157,11 +157,14 @@ def replay(
     return replaying.replay(open_log(choice), exec_id, _load_flow(target), from_, overrides, inputs, detach=detach)
 
 
-def handle_on(choice: StoreChoice, exec_id: str, runner: Runner | None) -> FlowHandle[object]:
-    """The handle on what `resume` or `retry` set going here."""
-    from kitaru.runtime import operations
+def handle_on(choice: StoreChoice, exec_id: str, runner: Runner | None, target: str | None = None) -> FlowHandle[object]:
+    """The handle on what `resume` or `retry` set going here, whose flow is loaded by now."""
+    from kitaru.runtime import code, recovery
+    from kitaru.runtime.handle import FlowHandle
 
-    return operations.handle_on(open_log(choice), exec_id, runner)
+    log = open_log(choice)
+    flow = _load_flow(target) or code.load_recorded(recovery.started_event(log, exec_id).target, log.store_id)
+    return FlowHandle(log, exec_id, flow, runner)
 
 
 def make_worker(choice: StoreChoice, project: str, concurrency: int) -> Worker:

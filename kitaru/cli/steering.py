@@ -184,7 +184,7 @@ def _one(
     if detach:
         return foreground.detached(f"executions.{verb}", client, full, form)
     output.tell(f"going on with {full}")
-    return foreground.finish(f"executions.{verb}", compose.handle_on(client.store, full, runner), client, form)
+    return foreground.finish(f"executions.{verb}", compose.handle_on(client.store, full, runner, target), client, form)
 
 
 class _Bulk(NamedTuple):
