@@ -19,7 +19,7 @@ from kitaru.domain.ids import parse_part
 from kitaru.domain.limits import MAX_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState, Pending
-from kitaru.runtime import code, process, recovery
+from kitaru.runtime import code, process, recovery, replaying
 from kitaru.runtime.answers import check_answer
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.options import checked_name
@@ -44,7 +44,21 @@ def answer(log: EventLog, exec_id: str, wait: str, value: object, by: str | None
     if opened.json_schema is not None:
         json_schema = cast("dict[str, object]", decode(_bytes(log, opened.json_schema)))
         check_answer(value, json_schema, pending.name)
+        _check_type(log, exec_id, pending, value)
     log.execute(exec_id, Answer(pending.name, payload, _by(by)), installed_clock().now())
+
+
+def _check_type(log: EventLog, exec_id: str, pending: Pending, value: object) -> None:
+    """The declared type has the last word, where the flow that asks is live in this process."""
+    live = cast("Runner | None", process.find(log.location, exec_id))
+    asked = live.session.asked.get(pending.wait) if live is not None else None
+    if asked is not None:
+        try:
+            asked.convert(value)
+        except KitaruWaitValidationError as refused:
+            raise KitaruWaitValidationError(
+                f"the answer does not fit the wait {pending.name!r}: {refused.message}"
+            ) from refused.__cause__
 
 
 def answer_text(log: EventLog, exec_id: str, wait: str, text: str, by: str | None = None) -> None:
@@ -118,6 +132,7 @@ def _go_on(
     started = recovery.started_event(log, exec_id)
     flow = flow or code.load_recorded(started.target, log.store_id)
     changed = code.digest_if_changed(started.target)
+    replaying.original_of(log, started)  # or it would be claimed, and then could not run
     with process.beginning(log.location, exec_id):
         claiming = replace(command, runner=log.leases.acquire(), file_digest=changed)
         _, events = log.execute(exec_id, claiming, installed_clock().now())
