@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kitaru.cli import answering, follow, output, render, steering
+from kitaru.cli import follow, output, render
 from kitaru.cli.options import (
     ExecutionId,
     Flow,
@@ -185,15 +185,5 @@ def _show(command: str, execution: Execution, form: Output) -> None:
         render.execution_text(execution)
 
 
-COMMANDS = {
-    "get": get,
-    "list": list_,
-    "latest": latest,
-    "events": events,
-    "watch": watch,
-    **answering.COMMANDS,
-    **steering.COMMANDS,
-    "tag": tag,
-    "delete": delete,
-}
+COMMANDS = {"get": get, "list": list_, "latest": latest, "events": events, "watch": watch, "tag": tag, "delete": delete}
 """The commands by name."""

@@ -75,7 +75,8 @@ def _stay(handle: FlowHandle[object], client: KitaruClient) -> None:
                     return
                 is_drawn = False  # the line belongs to whoever asks on the terminal
             elif is_shown and not found.status.is_finished:
-                text = f"{found.checkpoint_count} checkpoints   {found.status_reason or ''}"
+                count = found.checkpoint_count
+                text = f"{count} checkpoint{'s' * (count != 1)}   {found.status_reason or ''}"
                 print(f"\r\x1b[K{output.clean(text)[:100]}", end="", file=sys.stderr, flush=True)
                 is_drawn = True
     finally:
