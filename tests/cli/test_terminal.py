@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -30,10 +31,11 @@ def on_terminal(folder: Path, react: Callable[[int], None]) -> tuple[int, str]:
     """Run the flow in a terminal of its own, `react` once it asks; the exit code and all that it printed."""
     (folder / "flows.py").write_text(FLOW)
     line = [sys.executable, "-m", "kitaru.cli", "run", "flows.py:asks"]
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(folder)
-        os.execve(sys.executable, line, {**environment(), "TERM": "xterm"})
+    terminal, theirs = pty.openpty()
+    child = subprocess.Popen(
+        line, cwd=folder, env={**environment(), "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
     printed, reacted = "", False
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -49,7 +51,7 @@ def on_terminal(folder: Path, react: Callable[[int], None]) -> tuple[int, str]:
             reacted = True
             react(terminal)
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), printed
+    return child.wait(PATIENCE), printed
 
 
 def test_the_answer_is_typed_where_the_flow_runs(folder: Path) -> None:
