@@ -39,8 +39,15 @@ if TYPE_CHECKING:
     from kitaru.runtime.flow import FlowHandle as FlowHandle
     from kitaru.runtime.flow import flow as flow
     from kitaru.runtime.options import ImageSettings as ImageSettings
+    from kitaru.runtime.waits import sleep as sleep
+    from kitaru.runtime.waits import sleep_async as sleep_async
+    from kitaru.runtime.waits import wait as wait
+    from kitaru.runtime.waits import wait_async as wait_async
     from kitaru.settings import configure as configure
     from kitaru.settings import connect as connect
+    from kitaru.stacks import current_stack as current_stack
+    from kitaru.stacks import list_stacks as list_stacks
+    from kitaru.stacks import use_stack as use_stack
 
 __version__ = "0.1.0"
 
@@ -79,7 +86,9 @@ _HOMES = {
     ),
     "kitaru.runtime.flow": ("FlowHandle", "flow"),
     "kitaru.runtime.options": ("ImageSettings",),
+    "kitaru.runtime.waits": ("sleep", "sleep_async", "wait", "wait_async"),
     "kitaru.settings": ("configure", "connect"),
+    "kitaru.stacks": ("current_stack", "list_stacks", "use_stack"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -110,14 +119,21 @@ __all__ = [
     "configure",
     "connect",
     "current_execution_id",
+    "current_stack",
     "flow",
     "idempotency_key",
     "is_replay",
+    "list_stacks",
     "load",
     "log",
     "progress",
     "save",
+    "sleep",
+    "sleep_async",
     "tag",
+    "use_stack",
+    "wait",
+    "wait_async",
 ]
 
 

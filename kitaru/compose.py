@@ -8,14 +8,17 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.settings import StoreChoice, resolve_durability
 
 if TYPE_CHECKING:
+    from kitaru.runtime.flow import Flow
+    from kitaru.runtime.handle import FlowHandle
     from kitaru.runtime.runner import Runner
+    from kitaru.runtime.worker import Worker
     from kitaru.store.leases import FileLeases
     from kitaru.store.log import EventLog, ProjectorFactory
     from kitaru.store.read import Reader
@@ -122,6 +125,88 @@ def recover(choice: StoreChoice, exec_ids: Sequence[str], target: str | None = N
     from kitaru.runtime import recovery
 
     return recovery.recover(open_log(choice), exec_ids, target)
+
+
+def answer(choice: StoreChoice, exec_id: str, wait: str, value: object, by: str | None = None) -> None:
+    """Give a pending wait its value. Raises KitaruWaitValidationError, KitaruStateError."""
+    from kitaru.runtime import operations
+
+    operations.answer(open_log(choice), exec_id, wait, value, by)
+
+
+def answer_text(choice: StoreChoice, exec_id: str, wait: str, text: str, by: str | None = None) -> None:
+    """Give a pending wait what somebody typed. Raises KitaruWaitValidationError, KitaruStateError."""
+    from kitaru.runtime import operations
+
+    operations.answer_text(open_log(choice), exec_id, wait, text, by)
+
+
+def abort_wait(choice: StoreChoice, exec_id: str, wait: str) -> None:
+    """Give a pending wait up, and the execution with it. Raises KitaruStateError."""
+    from kitaru.runtime import operations
+
+    operations.abort_wait(open_log(choice), exec_id, wait)
+
+
+def cancel(choice: StoreChoice, exec_id: str) -> None:
+    """Cancel an execution. Raises KitaruStateError when it has ended."""
+    from kitaru.runtime import operations
+
+    operations.cancel(open_log(choice), exec_id)
+
+
+def resume(choice: StoreChoice, exec_id: str, target: str | None = None, *, detach: bool = False) -> Runner | None:
+    """Go on with an execution in a thread of this process, or leave it to a worker. Raises KitaruStateError."""
+    from kitaru.runtime import operations
+
+    return operations.resume(open_log(choice), exec_id, flow=_load_flow(target), detach=detach)
+
+
+def retry(choice: StoreChoice, exec_id: str, target: str | None = None, *, detach: bool = False) -> Runner | None:
+    """Run a failed execution on in a thread of this process, or leave it to a worker. Raises KitaruStateError."""
+    from kitaru.runtime import operations
+
+    return operations.retry(open_log(choice), exec_id, flow=_load_flow(target), detach=detach)
+
+
+def replay(
+    choice: StoreChoice,
+    exec_id: str,
+    from_: str,
+    overrides: Mapping[str, object] | None,
+    inputs: dict[str, object],
+    target: str | None = None,
+    *,
+    detach: bool = False,
+) -> FlowHandle[object]:
+    """Start a replay in a thread of this process, or leave it to a worker. Raises KitaruStateError, KitaruUsageError."""
+    from kitaru.runtime import replaying
+
+    return replaying.replay(open_log(choice), exec_id, _load_flow(target), from_, overrides, inputs, detach=detach)
+
+
+def handle_on(choice: StoreChoice, exec_id: str, runner: Runner | None, target: str | None = None) -> FlowHandle[object]:
+    """The handle on what `resume` or `retry` set going here, whose flow is loaded by now."""
+    from kitaru.runtime import code, recovery
+    from kitaru.runtime.handle import FlowHandle
+
+    log = open_log(choice)
+    started = recovery.started_event(log, exec_id)
+    flow = _load_flow(target) or code.load_recorded(started.target, started.flow_name, log.store_id)
+    return FlowHandle(log, exec_id, flow, runner)
+
+
+def make_worker(choice: StoreChoice, project: str, concurrency: int) -> Worker:
+    """A worker on a store, which is made when absent."""
+    from kitaru.runtime.worker import Worker
+
+    return Worker(open_log(choice), project, concurrency=concurrency)
+
+
+def _load_flow(target: str | None) -> Flow[..., object] | None:
+    from kitaru.runtime.code import load_flow
+
+    return None if target is None else load_flow(target)
 
 
 def verify_store(choice: StoreChoice, progress: Progress | None = None) -> Report:

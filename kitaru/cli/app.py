@@ -26,8 +26,13 @@ from kitaru.domain.errors import (
 if TYPE_CHECKING:
     from typer._click.core import Context
 
-_TOP = ("kitaru.cli.project", "kitaru.cli.running")
-_GROUPS = {"executions": "kitaru.cli.executions", "artifacts": "kitaru.cli.artifacts", "store": "kitaru.cli.store"}
+_TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working")
+_GROUPS = {
+    "executions": ("kitaru.cli.executions", "kitaru.cli.answering", "kitaru.cli.steering"),
+    "artifacts": ("kitaru.cli.artifacts",),
+    "stack": ("kitaru.cli.stacks",),
+    "store": ("kitaru.cli.store",),
+}
 _OPTIONS = {"help_option_names": ["-h", "--help"]}
 _USAGE, _NOT_FOUND, _STATE, _STORE, _INTERRUPTED = 2, 3, 4, 5, 130
 
@@ -53,9 +58,13 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         top |= import_module(home).COMMANDS
     _add(app, {first: top[first]} if first in top else top)
     for name in [first] if first in _GROUPS else [] if first in top else _GROUPS:
-        module = import_module(_GROUPS[name])
+        home, *others = _GROUPS[name]
+        module = import_module(home)
         group = typer.Typer(help=module.HELP, no_args_is_help=True, rich_markup_mode=None)
-        commands: dict[str, Callable[..., object]] = module.COMMANDS
+        commands: dict[str, Callable[..., object]] = dict(module.COMMANDS)
+        for other in others:
+            if second not in commands:
+                commands |= import_module(other).COMMANDS
         _add(group, {second: commands[second]} if second in commands else commands)
         app.add_typer(group, name=name)
     return app
@@ -136,12 +145,20 @@ def _failed(error: Exception) -> int:
 
 def code_of(error: KitaruError) -> int:
     """The exit code of an error."""
-    for kind, code in (
-        (KitaruUsageError, _USAGE),
-        (KitaruNotFoundError, _NOT_FOUND),
-        (KitaruStateError, _STATE),
-        (KitaruBackendError, _STORE),
-    ):
-        if isinstance(error, kind):
-            return code
-    return 1
+    return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
+
+
+def code_of_kind(name: str) -> int:
+    """The exit code of an error that is known by its class's name."""
+    from kitaru.domain import errors
+
+    kind: object = getattr(errors, name, None)
+    return next((code for known, code in _CODES if isinstance(kind, type) and issubclass(kind, known)), 1)
+
+
+_CODES = (
+    (KitaruUsageError, _USAGE),
+    (KitaruNotFoundError, _NOT_FOUND),
+    (KitaruStateError, _STATE),
+    (KitaruBackendError, _STORE),
+)

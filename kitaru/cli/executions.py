@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kitaru.cli import follow, output, render
-from kitaru.cli.options import ExecutionId, Flow, Format, ListFormat, Project, Stack, Status, Store, absence, client_for
+from kitaru.cli.options import (
+    ExecutionId,
+    Flow,
+    Format,
+    ListFormat,
+    Project,
+    Since,
+    Stack,
+    Status,
+    Store,
+    Tags,
+    Until,
+    Where,
+    Yes,
+    absence,
+    client_for,
+)
 from kitaru.cli.output import ListOutput, Output
+from kitaru.cli.typed import conditions
 from kitaru.domain.errors import KitaruUsageError
 
 if TYPE_CHECKING:
     from kitaru.client.models import Execution
 
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag; several have to match together.")]
-Since = Annotated[str | None, typer.Option("--since", help="Started from then on: ISO time (UTC), or an age like 7d, 12h.")]
-Until = Annotated[str | None, typer.Option("--until", help="Started before: ISO time (UTC), or an age like 7d, 12h.")]
-Where = Annotated[
-    list[str] | None, typer.Option("--where", help="Metadata: 'KEY OP VALUE' with = != > >= < <=; VALUE as JSON, else text.")
-]
-_CONDITION = re.compile(r"\s*(.+?)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", re.DOTALL)
 _CSV = (
     "exec_id", "flow_name", "status", "started_at", "ended_at", "duration", "stack_name", "checkpoint_count",
     "artifact_count", "runner", "tags", "metadata", "status_reason", "failure",
 )  # fmt: skip
 
-HELP = "See, tag, follow and delete executions."
+HELP = "See executions, answer them, steer them."
 
 
 def get(
@@ -153,7 +160,7 @@ def tag(
 
 def delete(
     execution: ExecutionId,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     store: Store = None,
     project: Project = None,
     form: Format = Output.TEXT,
@@ -180,23 +187,5 @@ def _show(command: str, execution: Execution, form: Output) -> None:
         render.execution_text(execution)
 
 
-def conditions(where: list[str]) -> dict[str, dict[str, object]] | None:
-    """`--where` as the client takes it. Raises KitaruUsageError."""
-    found: dict[str, dict[str, object]] = {}
-    for text in where:
-        parts = _CONDITION.fullmatch(text)
-        if parts is None:
-            raise KitaruUsageError(f"--where {text!r} is no condition; type 'KEY OP VALUE', such as 'score >= 3'")
-        key, operator, given = parts.groups()
-        value: object = given
-        with suppress(ValueError, RecursionError):
-            value = json.loads(given)
-        tests = found.setdefault(key, {})
-        if operator in tests:
-            raise KitaruUsageError(f"--where {text!r}: {key} {operator} is given twice")
-        tests[operator] = value
-    return found or None
-
-
-COMMANDS = {"get": get, "list": list_, "latest": latest, "events": events, "tag": tag, "delete": delete, "watch": watch}
+COMMANDS = {"get": get, "list": list_, "latest": latest, "events": events, "watch": watch, "tag": tag, "delete": delete}
 """The commands by name."""

@@ -22,6 +22,20 @@ Status = Annotated[
 ]
 Stack = Annotated[str | None, typer.Option("--stack", help="Only this stack: name or id.")]
 
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag; several have to match together.")]
+Since = Annotated[str | None, typer.Option("--since", help="Started from then on: ISO time (UTC), or an age like 7d, 12h.")]
+Until = Annotated[str | None, typer.Option("--until", help="Started before: ISO time (UTC), or an age like 7d, 12h.")]
+Where = Annotated[
+    list[str] | None, typer.Option("--where", help="Metadata: 'KEY OP VALUE' with = != > >= < <=; VALUE as JSON, else text.")
+]
+SomeExecution = Annotated[
+    str | None, typer.Argument(metavar="[EXECUTION]", help="An execution's id, or the beginning of one; else name filters.")
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave it to a worker, and do not wait.")]
+Target = Annotated[str | None, typer.Option("--target", help="FILE.py:flow: where the code is now.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show which executions it would be.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
 
 def absence(client: KitaruClient) -> str | None:
     """What to say of a store that nothing was ever written to; None when it is there."""

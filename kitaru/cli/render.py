@@ -58,6 +58,15 @@ def _line(execution: Execution) -> tuple[str, ...]:
     )
 
 
+def wait_table(waits: Sequence[PendingWait]) -> None:
+    """One line for each open wait."""
+    rows = [
+        (wait.exec_id, wait.name, when(wait.entered_waiting_at), when(wait.expires_at), wait.question or "")
+        for wait in waits
+    ]
+    print_table(("Execution", "Wait", "Since", "Expires", "Question"), rows, ("Expires", "Since"))
+
+
 def failure_line(failure: FailureInfo) -> str:
     """Why something failed, on one line."""
     lines = failure.message.splitlines()

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kitaru.cli import follow, output, render
-from kitaru.cli.options import Format, Project, Store, absence, client_for
+from kitaru.cli import follow, foreground, output, render
+from kitaru.cli.options import Detach, Format, Project, Store, absence, client_for
 from kitaru.cli.output import Output
-from kitaru.domain.errors import KitaruError, KitaruExecutionError, KitaruUsageError
-from kitaru.domain.status import ExecutionStatus
+from kitaru.cli.typed import read_object
+from kitaru.domain.errors import KitaruError, KitaruUsageError
 
 if TYPE_CHECKING:
-    from kitaru.client.client import KitaruClient
     from kitaru.client.models import Execution
-    from kitaru.runtime.handle import FlowHandle
     from kitaru.runtime.runner import Runner
-
-_LOOK_SECONDS = 0.25
 
 
 def run(
@@ -30,6 +23,8 @@ def run(
         str | None, typer.Option("--input", "-i", help="The flow's inputs: a JSON object, or @FILE with one.")
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag for this execution.")] = None,
+    stack: Annotated[str | None, typer.Option("--stack", help="Where it runs: local or worker.")] = None,
+    detach: Detach = False,
     store: Store = None,
     project: Project = None,
     form: Format = Output.TEXT,
@@ -38,25 +33,21 @@ def run(
     from kitaru.runtime.code import load_flow
     from kitaru.settings import configure
 
-    inputs = read_inputs(given)
+    inputs = read_object(given, "--input")
+    if detach and stack not in (None, "worker"):
+        raise KitaruUsageError(f"--detach leaves the execution to a worker, so --stack cannot be {stack!r}")
     client = client_for(store, project)
     configure(store=client.store.location, project=client.project)
+    if detach or stack is not None:
+        from kitaru.stacks import checked_stack
+
+        inputs["stack"] = checked_stack("worker" if detach else stack)
     flow = load_flow(target)
     handle = (flow.options(tags=tag) if tag else flow).run(**inputs)
+    if detach:
+        return foreground.detached("run", client, handle.exec_id, form)
     output.tell(f"running {flow.name}: {handle.exec_id}")
-    _wait(handle, client)
-    execution = client.executions.get(handle.exec_id)
-    value = _value(handle) if execution.status.is_successful else None
-    if form is Output.JSON:
-        output.print_item("run", output.plain(execution), value=value)
-    elif execution.status.is_successful:
-        print(output.clean(value, keep_lines=True) if isinstance(value, str) else output.dumped(value, indent=2))
-    elif execution.failure is not None:
-        output.tell(f"Error: {render.failure_line(execution.failure)}")
-    output.tell(
-        f"{execution.status.value} in {render.lasted(execution.duration) or '?'}: kitaru executions get {execution.exec_id}"
-    )
-    return follow.code_of(execution.status)
+    return foreground.finish("run", handle, client, form)
 
 
 def recover(
@@ -88,7 +79,7 @@ def recover(
             refused.append(error)
             output.tell(f"{found} was not recovered: {error.message}")
     for runner in runners:
-        while not runner.done.wait(_LOOK_SECONDS):
+        while not runner.done.wait(foreground.LOOK_SECONDS):
             pass
     ended = [client.executions.get(found) for found in recovered]
     if form is Output.JSON:
@@ -107,57 +98,6 @@ def _code(ended: list[Execution], refused: list[KitaruError]) -> int:
     if refused:
         return code_of(refused[0])
     return follow.FAILED if follow.FAILED in codes else follow.WAITING if follow.WAITING in codes else follow.COMPLETED
-
-
-def read_inputs(given: str | None) -> dict[str, object]:
-    """`--input` as keyword arguments. Raises KitaruUsageError."""
-    text = given
-    if given is not None and given.startswith("@"):
-        try:
-            text = sys.stdin.read() if given == "@-" else Path(given[1:]).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise KitaruUsageError(f"--input {given} cannot be read: {error}") from None
-    if text is None:
-        return {}
-    try:
-        inputs: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise KitaruUsageError(f'--input is no JSON ({error}); type an object such as \'{{"topic": "bees"}}\'') from None
-    if not isinstance(inputs, dict):
-        raise KitaruUsageError("--input has to be a JSON object: the flow's inputs by name")
-    return cast("dict[str, object]", inputs)
-
-
-def _wait(handle: FlowHandle[object], client: KitaruClient) -> None:
-    """Wait for the end, showing on a terminal how far it is."""
-    is_shown = sys.stderr.isatty()
-    try:
-        while True:
-            try:
-                handle.wait(_LOOK_SECONDS if is_shown else None)
-                return
-            except TimeoutError:
-                _progress(client, handle.exec_id)
-    except KitaruExecutionError:
-        return
-    finally:
-        if is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _progress(client: KitaruClient, exec_id: str) -> None:
-    found = client.executions.list(limit=20)
-    mine = next((execution for execution in found if execution.exec_id == exec_id), None)
-    if mine is None or mine.status is not ExecutionStatus.RUNNING:
-        return
-    text = f"{output.count(mine.checkpoint_count, 'checkpoint')}   {mine.status_reason or ''}"
-    print(f"\r\x1b[K{output.clean(text)[:100]}", end="", file=sys.stderr, flush=True)
-
-
-def _value(handle: FlowHandle[object]) -> object:
-    from kitaru.store.values import encode, to_plain
-
-    return to_plain(encode(handle.get()))
 
 
 COMMANDS = {"run": run, "recover": recover}

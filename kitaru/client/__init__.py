@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kitaru.client.client import KitaruClient as KitaruClient
     from kitaru.client.models import ArtifactRef as ArtifactRef
+    from kitaru.client.models import BulkItem as BulkItem
     from kitaru.client.models import CheckpointAttempt as CheckpointAttempt
     from kitaru.client.models import CheckpointCall as CheckpointCall
+    from kitaru.client.models import ErrorInfo as ErrorInfo
     from kitaru.client.models import Execution as Execution
     from kitaru.client.models import ExecutionEvent as ExecutionEvent
     from kitaru.client.models import FailureInfo as FailureInfo
@@ -22,8 +24,10 @@ _HOMES = {
     "kitaru.client.client": ("KitaruClient",),
     "kitaru.client.models": (
         "ArtifactRef",
+        "BulkItem",
         "CheckpointAttempt",
         "CheckpointCall",
+        "ErrorInfo",
         "Execution",
         "ExecutionEvent",
         "FailureInfo",
@@ -38,8 +42,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ArtifactRef",
+    "BulkItem",
     "CheckpointAttempt",
     "CheckpointCall",
+    "ErrorInfo",
     "Execution",
     "ExecutionEvent",
     "ExecutionStatus",

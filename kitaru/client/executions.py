@@ -1,94 +1,101 @@
-"""`client.executions`: get, list, latest, events, and the commands."""
+"""`client.executions`: what is read, and the commands. Whatever goes on goes on in the background of this process."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Literal, overload
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Unpack
 
 from kitaru import compose
-from kitaru.client.access import Access
 from kitaru.client.names import current_user
-from kitaru.client.snapshots import from_row
-from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruStateError, KitaruUsageError
+from kitaru.client.reading import Reading
+from kitaru.domain.errors import KitaruError, KitaruStateError, KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS, MAX_TAGS
-from kitaru.projections.listing import ExecutionRow, Filters, find_numbers, find_row, make_filters, read_rows, read_waits
 
 if TYPE_CHECKING:
-    from kitaru.client.client import KitaruClient
-    from kitaru.client.models import Execution, ExecutionEvent, PendingWait
-    from kitaru.projections.listing import WaitRow
-    from kitaru.store.read import Reader
+    from kitaru.client.bulk import Selection
+    from kitaru.client.models import BulkItem, Execution
 
 logger = logging.getLogger("kitaru")
 
-_ROWS = 256
-"""Rows of a list that are fetched at once."""
 
-Moment = datetime | str
-Status = str | Iterable[str]
+class Executions(Reading):
+    """The executions of a client's store and project. Ids may be shortened to any unique prefix.
 
+    Commands give snapshots as a list shows them: the calls and values of a long execution are not read for them.
+    """
 
-class Executions:
-    """The executions of a client's store and project. Ids may be shortened to any unique prefix."""
+    def input(self, exec_id: str, *, wait: str, value: object, by: str | None = None) -> Execution:
+        """Answer a pending wait, named by its name or id; `by` is the operating system's user unless it is given.
 
-    def __init__(self, client: KitaruClient, access: Access) -> None:
-        self._client = client
-        self._access = access
-
-    def get(self, exec_id: str, at: int | None = None) -> Execution:
-        """One execution in full; with `at`, as it was after that many events. Raises KitaruNotFoundError."""
-        from kitaru.client.history import read_execution
-
-        return read_execution(self._client, self._access, self._access.resolve(exec_id), at)
-
-    def list(
-        self,
-        flow: str | None = None,
-        *,
-        status: Status | None = None,
-        stack: str | None = None,
-        tags: str | Iterable[str] | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        where: Mapping[str, object] | None = None,
-        limit: int | None = None,
-        page: int | None = None,
-        size: int | None = None,
-    ) -> list[Execution]:
-        """Executions, newest first; all of them, unless `limit` or `page` (from 1, `size` 20) says otherwise.
-
-        flow, stack: name or id. tags: all have to match. since, until: started from, and before; a datetime, ISO text or an
-        age like "7d". where: metadata, {"customer_tier": "enterprise"} or {"score": {">=": 3}}. Raises KitaruUsageError.
+        Raises KitaruWaitValidationError for a value that does not fit the wait's schema (it stays open), and
+        KitaruStateError when no such wait is pending.
         """
-        first, last = _window(limit, page, size)
-        filters = make_filters(
-            self._access.project, time.time_ns() // 1000,
-            flow=flow, status=status, stack=stack, tags=tags, since=since, until=until, where=where,
-        )  # fmt: skip
-        with self._access.snapshot() as reader:
-            return [] if reader is None else self._listed(reader, filters, first, last)
-
-    def latest(self, flow: str | None = None, *, status: Status | None = None, stack: str | None = None) -> Execution:
-        """The newest execution, in full. Raises KitaruNotFoundError, which is a LookupError, when there is none."""
-        found = self.list(flow, status=status, stack=stack, limit=1)
-        if not found:
-            raise self._access.not_found("execution that matches")
-        return self.get(found[0].exec_id)
-
-    @overload
-    def events(self, exec_id: str, follow: Literal[False] = False) -> list[ExecutionEvent]: ...
-    @overload
-    def events(self, exec_id: str, follow: bool) -> list[ExecutionEvent] | Iterator[ExecutionEvent]: ...
-    def events(self, exec_id: str, follow: bool = False) -> list[ExecutionEvent] | Iterator[ExecutionEvent]:
-        """An execution's events, oldest first; with `follow` an iterator that waits for more until it is finished."""
-        from kitaru.client.history import follow_events, read_events
-
         full = self._access.resolve(exec_id)
-        return follow_events(self._access, full) if follow else list(read_events(self._access, full))
+        compose.answer(self._access.choice, full, wait, value, by)
+        return self.peek(full)
+
+    def abort_wait(self, exec_id: str, *, wait: str) -> Execution:
+        """Give a pending wait up; the execution is cancelled with it. Raises KitaruStateError."""
+        full = self._access.resolve(exec_id)
+        compose.abort_wait(self._access.choice, full, wait)
+        return self.peek(full)
+
+    def cancel(self, exec_id: str) -> Execution:
+        """Cancel: at once where no runner is alive, else at its next boundary. Raises KitaruStateError when it has ended."""
+        full = self._access.resolve(exec_id)
+        compose.cancel(self._access.choice, full)
+        return self.peek(full)
+
+    def resume(self, exec_id: str, *, target: str | None = None, detach: bool = False) -> Execution:
+        """Go on with an execution that nobody runs; with `detach` a worker does. `target` (FILE:flow): its code.
+
+        Raises KitaruStateError when it has ended, is run by somebody, waits for input or is not due; KitaruRuntimeError
+        when its flow cannot be loaded. It stays as it was then.
+        """
+        full = self._access.resolve(exec_id)
+        compose.resume(self._access.choice, full, target, detach=detach)
+        return self.peek(full)
+
+    def retry(self, exec_id: str, *, target: str | None = None, detach: bool = False) -> Execution:
+        """Run a failed execution on: completed checkpoints are reused, the failed ones run again. Otherwise as `resume`."""
+        full = self._access.resolve(exec_id)
+        compose.retry(self._access.choice, full, target, detach=detach)
+        return self.peek(full)
+
+    def replay(
+        self, exec_id: str, *, from_: str, overrides: Mapping[str, object] | None = None, **inputs: object
+    ) -> Execution:
+        """Start a new execution that takes over what the old one recorded before `from_`; the new one's snapshot.
+
+        from_: a checkpoint's name, invocation id or call id. overrides: results by `checkpoint.<the same>`. inputs replace
+        the flow's old ones by name. Raises KitaruStateError, KitaruUsageError, KitaruRuntimeError.
+        """
+        full = self._access.resolve(exec_id)
+        return self.peek(compose.replay(self._access.choice, full, from_, overrides, inputs).exec_id)
+
+    def cancel_all(self, *, dry_run: bool = False, **selection: Unpack[Selection]) -> list[BulkItem]:
+        """Cancel the unfinished executions that match, filtered as in `list`; with `dry_run` only say which."""
+        from kitaru.client import bulk
+
+        return bulk.cancel_all(self, selection, dry_run=dry_run)
+
+    def retry_all(
+        self, *, dry_run: bool = False, detach: bool = False, concurrency: int = 8, **selection: Unpack[Selection]
+    ) -> list[BulkItem]:
+        """Retry the failed executions that match, `concurrency` at once; returns when the last has begun."""
+        from kitaru.client import bulk
+
+        return bulk.retry_all(self, self._access, selection, dry_run=dry_run, detach=detach, concurrency=concurrency)
+
+    def resume_all(
+        self, *, dry_run: bool = False, detach: bool = False, concurrency: int = 8, **selection: Unpack[Selection]
+    ) -> list[BulkItem]:
+        """Resume the executions that match and could go on, `concurrency` at once; returns when the last has begun."""
+        from kitaru.client import bulk
+
+        return bulk.resume_all(self, self._access, selection, dry_run=dry_run, detach=detach, concurrency=concurrency)
 
     def tag(self, exec_id: str, add: str | Iterable[str] = (), remove: str | Iterable[str] = ()) -> Execution:
         """Add and remove tags; the execution afterwards. Raises KitaruUsageError."""
@@ -124,14 +131,14 @@ class Executions:
                 refused = refused or error
         if refused is not None and not recovered:
             raise refused
-        return [self._row(found) for found in recovered]
+        return [self.peek(found) for found in recovered]
 
     def find_lost(self, exec_id: str | None = None) -> list[str]:
         """The ids of executions that should be running and have no live runner; oldest first.
 
         With an id: that one. Raises KitaruNotFoundError for it, and KitaruStateError when it is not lost.
         """
-        found = None if exec_id is None else self._row(self._access.resolve(exec_id))
+        found = None if exec_id is None else self.peek(exec_id)
         lost = compose.find_lost(self._access.choice, self._access.project) if self._access.find_reader() else []
         if found is None:
             return lost
@@ -139,58 +146,6 @@ class Executions:
             what = "its runner is alive" if found.runner == "alive" else found.status_reason or f"it is {found.status}"
             raise KitaruStateError(f"the execution {found.exec_id} is not lost: {what}")
         return [found.exec_id]
-
-    def _listed(self, reader: Reader, filters: Filters, first: int, last: int | None) -> list[Execution]:
-        numbers = islice(find_numbers(reader.query, filters), first, last)
-        found: list[Execution] = []
-        while chunk := list(islice(numbers, _ROWS)):
-            rows = read_rows(reader.query, chunk)
-            waiting = [row.number for row in rows if row.open_waits]
-            waits = read_waits(reader.query, waiting) if waiting else {}
-            found += [self._execution(row, waits.get(row.number, [])) for row in rows]
-        return found
-
-    def _row(self, exec_id: str) -> Execution:
-        """One execution as a list gives it: its events are not folded."""
-        with self._access.reader(f"execution {exec_id}").snapshot() as reader:
-            number = reader.head(exec_id).number
-            row = find_row(reader.query, number)
-            if row is None:
-                raise KitaruBackendError(
-                    f"the read model has no row of execution {exec_id!r}; run `kitaru store rebuild`", code="store-corrupt"
-                )
-            return self._execution(row, read_waits(reader.query, [number]).get(number, []))
-
-    def _execution(self, row: ExecutionRow, waits: Sequence[WaitRow]) -> Execution:
-        pending: list[PendingWait] = []
-        if any(wait.kind == "input" for wait in waits):
-            from kitaru.client.history import pending_of
-
-            pending = [pending_of(self._access, row.exec_id, wait) for wait in waits if wait.kind == "input"]
-        sleeps = [wait.expires_at for wait in waits if wait.kind == "timer" and wait.expires_at is not None]
-        alive = row.ended_at is None and self._access.is_alive(row.runner)
-        try:
-            return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
-        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
-            raise KitaruBackendError(
-                f"the read model's row of execution {row.exec_id!r} is damaged ({error}); run `kitaru store verify`, then "
-                "`kitaru store rebuild`",
-                code="store-corrupt",
-            ) from error
-
-
-def _window(limit: object, page: object, size: object) -> tuple[int, int | None]:
-    """The first and the last place that are asked for."""
-    for name, value, least in (("limit", limit, 0), ("page", page, 1), ("size", size, 1)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise KitaruUsageError(f"{name} has to be a whole number from {least}, not {value!r}")
-    most = limit if isinstance(limit, int) else None
-    if page is None and size is None:
-        return 0, most
-    rows = size if isinstance(size, int) else 20
-    first = (page - 1 if isinstance(page, int) else 0) * rows
-    last = first + rows
-    return (first, last) if most is None else (min(first, most), min(last, most))
 
 
 def _tags(tags: str | Iterable[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Values that users recorded are shown as plain JSON; `ArtifactRef.load` gives one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -106,6 +107,7 @@ class PendingWait(Snapshot):
     """A wait for input. The last four fields say how it was closed; they are None while it is open."""
 
     wait_id: str
+    exec_id: str
     name: str
     question: str | None
     schema_: object = Field(default=None, alias="schema")
@@ -161,6 +163,22 @@ class Execution(_Bound):
         """The execution as it is now."""
         return self._asked().executions.get(self.exec_id)
 
+    def retry(self) -> Execution:
+        """Run it on after its failure, in the background of this process; see `client.executions.retry`."""
+        return self._asked().executions.retry(self.exec_id)
+
+    def resume(self) -> Execution:
+        """Go on with it, in the background of this process; see `client.executions.resume`."""
+        return self._asked().executions.resume(self.exec_id)
+
+    def cancel(self) -> Execution:
+        """Cancel it; see `client.executions.cancel`."""
+        return self._asked().executions.cancel(self.exec_id)
+
+    def replay(self, *, from_: str, overrides: Mapping[str, object] | None = None, **inputs: object) -> Execution:
+        """A new execution from this one's history; see `client.executions.replay`."""
+        return self._asked().executions.replay(self.exec_id, from_=from_, overrides=overrides, **inputs)
+
     def list_checkpoints(self) -> list[CheckpointCall]:
         """The checkpoint calls, in the order in which they were made."""
         found = self.checkpoints
@@ -171,6 +189,22 @@ class Execution(_Bound):
     ) -> list[ArtifactRef]:
         """The recorded values, oldest first."""
         return self._asked().artifacts.list(self.exec_id, kind=kind, name=name, producing_call=producing_call)
+
+
+class ErrorInfo(Snapshot):
+    """Why something was refused."""
+
+    type: str
+    code: str
+    message: str
+
+
+class BulkItem(Snapshot):
+    """What a bulk command did to one execution, or would do."""
+
+    execution: Execution
+    outcome: Literal["done", "would", "refused"]
+    error: ErrorInfo | None = None
 
 
 class ExecutionEvent(Snapshot):

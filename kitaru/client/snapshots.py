@@ -59,6 +59,8 @@ def reason_of(seen: Seen) -> str | None:
         return f"sleeping until {moment(seen.sleeps_until).isoformat(timespec='seconds')}"
     if seen.runner == "lost":
         return f"its runner is gone; go on with: kitaru recover {seen.exec_id}"
+    if seen.runner == "queued" and seen.stack == "local":
+        return f"ready to go on: a worker takes it, or: kitaru executions resume {seen.exec_id}"
     if seen.runner == "queued":
         return f"queued on the stack {seen.stack}"
     if seen.runner == "none":
@@ -251,6 +253,7 @@ def wait_of(exec_id: str, wait: Wait, load: Load) -> PendingWait:
     question = plain(opened.question)
     return PendingWait(
         wait_id=wait_id(exec_id, opened.wait),
+        exec_id=exec_id,
         name=opened.name,
         question=None if question is None else str(question),
         schema=plain(opened.json_schema),

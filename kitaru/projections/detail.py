@@ -187,14 +187,17 @@ class Detail:
     def wait_resolved(self, event: e.WaitResolved) -> None:
         wait = self.waits[event.wait]
         wait.outcome, wait.closed_at, wait.value, wait.by = "answered", event.at, event.value, event.by
+        self.queued = self.state.runner is None
 
     def wait_aborted(self, event: e.WaitAborted) -> None:
         wait = self.waits[event.wait]
         wait.outcome, wait.closed_at, wait.by = "aborted", event.at, event.by
+        self.queued = self.state.runner is None
 
     def wait_expired(self, event: e.WaitExpired) -> None:
         wait = self.waits[event.wait]
         wait.outcome, wait.closed_at = "expired", event.at
+        self.queued = self.state.runner is None
 
     def artifact_saved(self, event: e.ArtifactSaved) -> None:
         self._keep(Artifact(self.state.version, event.at, event.call, event.value, event))

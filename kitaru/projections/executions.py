@@ -68,6 +68,8 @@ _CREATE = (
     "CREATE INDEX {p}executions_by_status{g} ON {p}executions (project, status)",
     "CREATE INDEX {p}executions_by_flow{g} ON {p}executions (flow_id)",
     "CREATE INDEX {p}executions_by_stack{g} ON {p}executions (project, stack)",
+    """CREATE INDEX {p}executions_unattended{g} ON {p}executions (project, status)
+        WHERE queued = 1 OR runner IS NOT NULL""",
     "CREATE INDEX {p}executions_by_start{g} ON {p}executions (project, started_at)",
     "CREATE INDEX {p}execution_tags_by_number{g} ON {p}execution_tags (number)",
     "CREATE INDEX {p}execution_metadata_by_number{g} ON {p}execution_metadata (number)",
@@ -97,7 +99,7 @@ _REUSE_CALL = """UPDATE {p}executions SET version = ?, checkpoint_count = checkp
     cached_step_count = cached_step_count + 1, artifact_count = artifact_count + 1 WHERE number = ?"""
 _OPEN_WAIT = """UPDATE {p}executions SET version = ?, status = 'waiting', open_waits = open_waits + 1,
     waiting_since = coalesce(waiting_since, ?) WHERE number = ?"""
-_CLOSE_WAIT = """UPDATE {p}executions SET version = ?, open_waits = open_waits - 1,
+_CLOSE_WAIT = """UPDATE {p}executions SET version = ?, open_waits = open_waits - 1, queued = runner IS NULL,
     status = CASE WHEN open_waits = 1 THEN 'running' ELSE status END,
     waited = waited + CASE WHEN open_waits = 1 THEN max(? - waiting_since, 0) ELSE 0 END,
     waiting_since = CASE WHEN open_waits = 1 THEN NULL ELSE waiting_since END WHERE number = ?"""

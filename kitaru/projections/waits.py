@@ -35,6 +35,7 @@ _CREATE = """CREATE TABLE {p}pending_waits (
         expires_at INTEGER,
         PRIMARY KEY (number, wait)
     ) WITHOUT ROWID"""
+_INDEX = "CREATE INDEX {p}pending_waits_due{g} ON {p}pending_waits (expires_at) WHERE expires_at IS NOT NULL"
 _OPEN = """INSERT INTO {p}pending_waits (number, wait, version, kind, invocation_id, name, question, json_schema, metadata,
     opened_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _CLOSE = "DELETE FROM {p}pending_waits WHERE number = ? AND wait = ?"
@@ -50,13 +51,15 @@ class PendingWaits:
     def __init__(self, prefix: str) -> None:
         self.tables = (prefix + "pending_waits",)
         self._create = _CREATE.replace("{p}", prefix)
+        self._index = _INDEX.replace("{p}", prefix)
         self._open = _OPEN.replace("{p}", prefix)
         self._close = _CLOSE.replace("{p}", prefix)
         self._close_all = _CLOSE_ALL.replace("{p}", prefix)
 
     def create(self, execute: Execute, generation: int) -> None:
-        """Create the table."""
+        """Create the table and its index."""
         execute(self._create, ())
+        execute(self._index.replace("{g}", f"_g{generation}"), ())
 
     def apply(self, execute: Execute, head: Head, events: Sequence[tuple[int, EventBase]]) -> None:
         """Fold a batch of one stream's events into its rows."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Awaitable, Generator
-from contextvars import copy_context
+from collections.abc import Generator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -27,12 +25,12 @@ from kitaru.domain.events import (
 )
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState
-from kitaru.runtime import failures, reuse
+from kitaru.runtime import bodies, failures, reuse
 from kitaru.runtime.checkpoint import Checkpoint, Prepared
 from kitaru.runtime.futures import has_futures, resolve, resolve_async
 from kitaru.runtime.history import RecordedCall
 from kitaru.runtime.leaving import RunnerLeaves
-from kitaru.runtime.scope import CallScope, current
+from kitaru.runtime.scope import CallScope
 from kitaru.runtime.session import Session, encode_payload
 from kitaru.store.values import ValueNotEncodable, decode, encode
 
@@ -80,7 +78,7 @@ def complete_sync(prepared: Prepared) -> Outcome:
         step = next(steps)
         while True:
             if isinstance(step, CallScope):
-                step = steps.send(_run(prepared, step))
+                step = steps.send(bodies.run(prepared, step))
             else:
                 session.clock.sleep(step, session.leaving)
                 step = steps.send((None, None))
@@ -99,6 +97,7 @@ async def complete_async(prepared: Prepared) -> Outcome:
     session = prepared.session
     if has_futures(prepared):
         await resolve_async(prepared)
+    session.under_way += 1
     try:
         known = _known(prepared)
         if isinstance(known, Outcome):
@@ -107,7 +106,7 @@ async def complete_async(prepared: Prepared) -> Outcome:
         step = next(steps)
         while True:
             if isinstance(step, CallScope):
-                step = steps.send(await _run_async(prepared, step))
+                step = steps.send(await bodies.run_async(prepared, step))
             else:
                 await session.clock.sleep_async(step)
                 step = steps.send((None, None))
@@ -118,6 +117,7 @@ async def complete_async(prepared: Prepared) -> Outcome:
         await asyncio.get_running_loop().create_future()
         raise
     finally:
+        session.under_way -= 1
         session.awaited.pop(prepared.invocation_id, None)
 
 
@@ -143,6 +143,13 @@ def _known(prepared: Prepared) -> Outcome | _Fresh:
         found = reuse.find(session, key)
         if found is not None:
             return _reused(session, prepared, digest, found)
+    if recorded is None and session.original is not None:
+        taken = None if opaque else session.original.find(prepared.invocation_id, digest)
+        if taken is None:
+            session.original.history.runs_anew()
+        else:
+            output = taken.output.model_copy(update={"data": session.load(taken.output)})
+            return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
     return _Fresh(digest, opaque, recorded, key)
 
 
@@ -278,83 +285,6 @@ def _fail(session: Session, scope: CallScope, error: BaseException, *, retry_aft
     except (RunnerLeaves, KitaruStateError):
         if closes or retry_after is not None:
             raise
-
-
-def _run(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | None]:
-    """Run a plain body (or a coroutine body off the loop) for one attempt."""
-    checkpoint = prepared.checkpoint
-    try:
-        if checkpoint.isolated:
-            from kitaru.runtime import isolation
-
-            return isolation.run(prepared, scope), None
-        if checkpoint.timeout is not None and not checkpoint.is_async:
-            return _run_with_deadline(prepared, scope, checkpoint.timeout)
-        token = current.set(scope)
-        try:
-            if checkpoint.is_async:
-                return asyncio.run(_awaited(prepared)), None
-            return checkpoint.fn(*prepared.args, **prepared.kwargs), None
-        finally:
-            current.reset(token)
-    except BaseException as error:
-        return None, error
-
-
-async def _run_async(prepared: Prepared, scope: CallScope) -> tuple[object, BaseException | None]:
-    if prepared.checkpoint.isolated or not prepared.checkpoint.is_async:
-        running = prepared.session.bodies.submit(copy_context().run, _run, prepared, scope)
-        try:
-            return await asyncio.wrap_future(running)
-        except asyncio.CancelledError as cancelled:
-            if scope.abandon is not None:
-                scope.abandon()
-            return None, cancelled
-    token = current.set(scope)
-    try:
-        return await _awaited(prepared), None
-    except BaseException as error:
-        return None, error
-    finally:
-        current.reset(token)
-
-
-async def _awaited(prepared: Prepared) -> object:
-    checkpoint = prepared.checkpoint
-    body: Awaitable[object] = checkpoint.fn(*prepared.args, **prepared.kwargs)  # type: ignore[assignment]
-    if checkpoint.timeout is None:
-        return await body
-    deadline = asyncio.timeout(checkpoint.timeout)
-    try:
-        async with deadline:
-            return await body
-    except TimeoutError:
-        if deadline.expired():
-            raise _too_long(prepared, checkpoint.timeout) from None
-        raise
-
-
-def _run_with_deadline(prepared: Prepared, scope: CallScope, timeout: float) -> tuple[object, BaseException | None]:
-    """Run the body in a thread that can be left behind: Python cannot end a thread."""
-    result: list[tuple[object, BaseException | None]] = []
-
-    def body() -> None:
-        current.set(scope)
-        try:
-            result.append((prepared.checkpoint.fn(*prepared.args, **prepared.kwargs), None))
-        except BaseException as error:
-            result.append((None, error))
-
-    context = copy_context()
-    thread = threading.Thread(target=context.run, args=(body,), name=f"kitaru-{prepared.invocation_id}", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    return result[0] if result else (None, _too_long(prepared, timeout))
-
-
-def _too_long(prepared: Prepared, timeout: float) -> TimeoutError:
-    note = "" if prepared.checkpoint.is_async else "; its thread goes on until it ends (runtime='isolated' can be killed)"
-    return TimeoutError(f"the checkpoint {prepared.invocation_id!r} took more than its {timeout:g} seconds{note}")
 
 
 def _input_digest(arguments: dict[str, object]) -> tuple[str, tuple[str, ...]]:

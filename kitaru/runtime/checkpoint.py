@@ -179,6 +179,8 @@ class Checkpoint(Generic[P, R]):
         else:
             invocation_id = scope.take(self.name)
         session.history.made(invocation_id)
+        if session.original is not None:
+            session.original.history.made(invocation_id)
         return Prepared(self, session, invocation_id, args, kwargs)
 
     def __repr__(self) -> str:

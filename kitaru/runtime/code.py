@@ -58,6 +58,14 @@ def file_digest(path: str) -> str:
     return digest
 
 
+def digest_if_changed(target: Target) -> str | None:
+    """The digest of the target's file when it is another one than recorded, else None."""
+    if target.file is None or not os.path.isfile(target.file):
+        return None
+    digest = file_digest(target.file)
+    return digest if digest != target.digest else None
+
+
 def load_flow(target: str) -> Flow[..., object]:
     """The flow that a user typed as FILE.py:name or module:name. Raises KitaruUsageError."""
     where, colon, qualname = target.rpartition(":")

@@ -96,6 +96,18 @@ class Flow(Generic[P, R]):
 
         return start.run(self, args, inputs)
 
+    def replay(
+        self, exec_id: str, *, from_: str, overrides: Mapping[str, object] | None = None, **inputs: object
+    ) -> FlowHandle[R]:
+        """Start a new execution from an old one's history: what was recorded before `from_` is taken over.
+
+        from_: a checkpoint's name, invocation id or call id. overrides: results by `checkpoint.<the same>`. inputs replace
+        the old ones by name. Raises KitaruStateError, KitaruNotFoundError, KitaruUsageError.
+        """
+        from kitaru.runtime import replaying, start
+
+        return replaying.replay(start.open_log(), exec_id, self, from_, overrides, inputs)
+
     @functools.cached_property
     def returns(self) -> object:
         """The return annotation, resolved; None where it cannot be."""

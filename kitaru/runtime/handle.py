@@ -21,6 +21,7 @@ from kitaru.domain.errors import (
 from kitaru.domain.events import EventBase, ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 from kitaru.domain.state import ExecutionState, ExecutionStatus
 from kitaru.runtime import process
+from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.runner import Runner
 from kitaru.runtime.scope import CallScope, FlowScope, current
@@ -39,8 +40,11 @@ _LAST_EVENTS = 8
 class FlowHandle(Generic[R]):
     """One execution: its id, its status, its value."""
 
-    def __init__(self, log: EventLog, exec_id: str, flow: Flow[..., R], runner: Runner | None) -> None:
+    def __init__(
+        self, log: EventLog, exec_id: str, flow: Flow[..., R], runner: Runner | None, *, takes_over: bool = True
+    ) -> None:
         self.exec_id = exec_id
+        self._takes_over = takes_over
         self._log = log
         self._flow = flow
         self._runner = runner
@@ -76,12 +80,18 @@ class FlowHandle(Generic[R]):
 
     async def _awaited(self) -> R:
         given_up = threading.Event()
+        scope = current.get()
+        within = scope.session if isinstance(scope, (FlowScope, CallScope)) else None
+        if within is not None:
+            within.under_way += 1
         try:
             await asyncio.to_thread(self._wait, None, given_up)
         except RunnerLeaves:
             await asyncio.get_running_loop().create_future()  # the flow's main task is cancelled
             raise
         finally:
+            if within is not None:
+                within.under_way -= 1
             given_up.set()  # or a loop that ends would wait for the thread
         return self._value(self._log.head(self.exec_id).state)
 
@@ -93,7 +103,7 @@ class FlowHandle(Generic[R]):
             if within is not None:
                 within.check_leaving()  # what waits here is to be unwound, not told that the execution was stopped
             token = self._log.changes.token()
-            runner = self._runner or cast("Runner | None", process.find(self._log.location, self.exec_id))
+            runner = cast("Runner | None", process.find(self._log.location, self.exec_id)) or self._runner
             if runner is not None and not runner.done.is_set():
                 left = _remaining(deadline, self.exec_id)
                 runner.done.wait(longest if left is None else min(left, longest))
@@ -102,18 +112,22 @@ class FlowHandle(Generic[R]):
             if _status(state).is_finished:
                 return
             if runner is not None:
-                self._explain(runner)
+                if runner.session.epoch == state.epoch:
+                    self._explain(runner)
                 self._runner = None
-            elif self._take_over():
+                continue
+            if self._take_over():
                 continue
             left = _remaining(deadline, self.exec_id)
-            self._log.changes.wait(token, longest if left is None else min(left, longest))
+            now = installed_clock().now()
+            due = [(p.expires_at - now) / 1_000_000 for p in state.pending if p.expires_at is not None]
+            self._log.changes.wait(token, max(0.0, min([longest, *due, *([] if left is None else [left])])))
 
     def _take_over(self) -> bool:
-        """Go on with it here when nobody runs it."""
+        """Go on with it here when nobody runs it and it was not left to a worker."""
         from kitaru.runtime.recovery import is_lost, take_over
 
-        if not is_lost(self._log, self._log.head(self.exec_id)):
+        if not self._takes_over or not is_lost(self._log, self._log.head(self.exec_id)):
             return False
         try:
             self._runner = take_over(self._log, self.exec_id, self._flow)
@@ -130,7 +144,7 @@ class FlowHandle(Generic[R]):
             raise KitaruStateError(
                 f"the runner of {self.exec_id} was stopped; go on with: kitaru recover {self.exec_id}", code="stopped"
             )
-        if reason is Reason.FENCED:
+        if reason in (Reason.FENCED, Reason.SUSPENDED):
             return
         if isinstance(runner.error, KitaruError):
             raise runner.error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal, Self
+
 from kitaru.domain.errors import KitaruDivergenceError
 from kitaru.domain.events import (
     ArtifactSaved,
@@ -11,14 +14,20 @@ from kitaru.domain.events import (
     CheckpointFailed,
     CheckpointReused,
     EventBase,
+    ExecutionFailed,
     ExecutionRetried,
     ExecutionStarted,
     FailureFields,
     InputsDiffered,
     MetadataLogged,
     TagsChanged,
+    WaitAborted,
+    WaitExpired,
+    WaitOpened,
+    WaitResolved,
 )
 from kitaru.domain.payload import Payload
+from kitaru.store.log import Reads
 
 
 class RecordedCall:
@@ -42,6 +51,26 @@ class RecordedCall:
         return self.output is not None or self.failure is not None
 
 
+class RecordedWait:
+    """A wait or timer as recorded. `outcome` is None while it is open."""
+
+    __slots__ = ("default", "expires_at", "kind", "name", "outcome", "value", "wait")
+
+    def __init__(self, opened: WaitOpened) -> None:
+        self.wait = opened.wait
+        self.kind = opened.kind
+        self.name = opened.name
+        self.default = opened.default
+        self.expires_at = opened.expires_at
+        self.value: Payload | None = None
+        self.outcome: Literal["resolved", "expired", "aborted"] | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nobody answered in time, and nothing stands in for the answer."""
+        return self.kind == "input" and self.outcome == "expired" and self.default is None
+
+
 class History:
     """The recorded calls and facts of one execution, and which of them this run of the body has made again."""
 
@@ -49,11 +78,21 @@ class History:
         self._by_id: dict[str, RecordedCall] = {}
         self._by_call: dict[int, RecordedCall] = {}
         self._keys: set[str] = set()
+        self._waits: dict[str, RecordedWait] = {}
+        self._wait_of: dict[int, RecordedWait] = {}
         self._last_failure: dict[int, FailureFields] = {}
         self._reached = 0
         self._anew_after: int | None = None
         self.automatic_retries = 0
         self.started: ExecutionStarted | None = None
+
+    @classmethod
+    def read(cls, log: Reads, exec_id: str) -> Self:
+        """The index of everything that is recorded of an execution. Raises KitaruNotFoundError."""
+        history = cls()
+        for recorded in log.read(exec_id):
+            history.add(recorded.event)
+        return history
 
     def add(self, event: EventBase) -> None:
         """Take one recorded event in, in stream order."""
@@ -80,8 +119,20 @@ class History:
                 self.automatic_retries = self.automatic_retries + 1 if event.automatic else 0
                 for call in self._by_call.values():
                     call.failure, call.failures = None, 0
+                self._waits = {ident: wait for ident, wait in self._waits.items() if not wait.has_failed}
             case ArtifactSaved(key=str(key)) | MetadataLogged(key=str(key)) | TagsChanged(key=str(key)):
                 self._keys.add(key)
+            case WaitOpened():
+                self._waits[event.invocation_id] = self._wait_of[event.wait] = RecordedWait(event)
+            case WaitResolved():
+                recorded = self._wait_of[event.wait]
+                recorded.outcome, recorded.value = "resolved", event.value
+            case WaitExpired():
+                self._wait_of[event.wait].outcome = "expired"
+            case WaitAborted():
+                self._wait_of[event.wait].outcome = "aborted"
+            case ExecutionFailed():  # what was open then is dropped: a retry asks anew
+                self._waits = {ident: wait for ident, wait in self._waits.items() if wait.outcome is not None}
             case ExecutionStarted():
                 self.started = event
             case _:
@@ -102,8 +153,28 @@ class History:
         if recorded is not None and recorded.has_outcome:
             recorded.consumed = True
             self._reached = max(self._reached, recorded.call)
-        elif self._anew_after is None:
+        else:
+            self.runs_anew()
+
+    def runs_anew(self) -> None:
+        """Something is made that is not recorded: what was recorded after this point is optional now."""
+        if self._anew_after is None:
             self._anew_after = self._reached
+
+    def calls(self) -> list[tuple[str, RecordedCall]]:
+        """Every recorded call with its invocation id, in the order in which they began."""
+        return list(self._by_id.items())
+
+    def reopen(self, reopens: Callable[[RecordedCall], bool]) -> None:
+        """Forget the outcome of failed calls and of those chosen: in a replay they run."""
+        for call in self._by_call.values():
+            call.failure = None
+            if reopens(call):
+                call.output = None
+
+    def find_wait(self, invocation_id: str) -> RecordedWait | None:
+        """The recorded wait of that id, or None."""
+        return self._waits.get(invocation_id)
 
     def has_fact(self, key: str) -> bool:
         """Whether the flow body's log, save or tag of that id is recorded."""

@@ -69,14 +69,23 @@ def run(prepared: Prepared, scope: CallScope) -> object:
         process_group=0,  # Ctrl-C is for the runner, which lets the body end
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
     )
+    session = prepared.session
     scope.abandon = partial(_kill, child)
     threading.Thread(target=_end_group, args=(child,), name="kitaru-isolated", daemon=True).start()
+
+    def kill() -> None:
+        if session.is_over:
+            _kill(child)
+
     too_late = threading.Event()
     timer = _deadline(child, checkpoint.timeout, too_late)
     try:
-        return _converse(child, request, prepared, scope)
+        with session.calling_on_leave(kill):
+            return _converse(child, request, prepared, scope)
     except (EOFError, BrokenPipeError):
         code = child.wait()
+        if session.is_over:
+            session.check_leaving()
         if too_late.is_set():
             raise TimeoutError(
                 f"the checkpoint {prepared.invocation_id!r} took more than its {checkpoint.timeout:g} seconds; its "

@@ -10,6 +10,8 @@ class Reason(StrEnum):
 
     STOPPED = "stopped"
     """Ctrl-C, or the process drains: the execution can be resumed."""
+    SUSPENDED = "suspended"
+    """Nothing can go on before an input or a time."""
     CANCELLED = "cancelled"
     FENCED = "fenced"
     """Another runner has the execution."""

@@ -11,13 +11,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from asyncio import Runner
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol, cast
 
-from kitaru.domain.errors import KitaruStateError
+from kitaru.domain.errors import KitaruError, KitaruStateError
+
+_LOOK_SECONDS = 0.05
+_IDLE_LOOKS = 100
 
 
 class Live(Protocol):
@@ -25,6 +29,10 @@ class Live(Protocol):
 
     exec_id: str
     store: str
+
+    def look(self) -> None:
+        """Take in what others recorded about it."""
+        ...
 
     def stop(self) -> None:
         """Leave at the next boundary."""
@@ -38,7 +46,7 @@ class Live(Protocol):
 _live: dict[tuple[str, str], Live] = {}
 _beginning: set[tuple[str, str]] = set()
 _lock = threading.RLock()  # the signal handler may find its own thread holding it
-_state = {"installed": False, "interrupted": False, "exiting": False}
+_state = {"installed": False, "interrupted": False, "exiting": False, "watched": False}
 _pythons_own: Callable[[int, FrameType | None], object] = signal.default_int_handler
 """The handler in whose place ours stands: it raises KeyboardInterrupt, or cancels the task of asyncio.run."""
 
@@ -67,6 +75,9 @@ def enter(live: Live) -> None:
     with _lock:
         _live[live.store, live.exec_id] = live
         first, _state["installed"] = not _state["installed"], True
+        if not _state["watched"]:
+            _state["watched"] = True
+            threading.Thread(target=_watch, name="kitaru-watch", daemon=True).start()
     if first:
         _register_exit(_stay_until_all_left)
     _take_interrupts()
@@ -82,6 +93,21 @@ def _take_interrupts() -> None:
     if callable(handler) and (handler is signal.default_int_handler or type(getattr(method, "__self__", None)) is Runner):
         _pythons_own = handler
         signal.signal(signal.SIGINT, _interrupt)
+
+
+def _watch() -> None:
+    """Look after what is live here: a cancel reaches a body that calls nothing of ours for an hour."""
+    idle = 0
+    while idle < _IDLE_LOOKS:
+        time.sleep(_LOOK_SECONDS)
+        with _lock:
+            live = list(_live.values())
+            idle = 0 if live else idle + 1
+            if idle == _IDLE_LOOKS:
+                _state["watched"] = False
+        for each in live:
+            with suppress(KitaruError):  # its store was closed, or fails: its own next append says so
+                each.look()
 
 
 def leave(live: Live) -> None:
@@ -164,7 +190,7 @@ def after_fork_in_child() -> None:
     _lock = threading.RLock()
     _live.clear()
     _beginning.clear()
-    _state.update(interrupted=False, exiting=False)
+    _state.update(interrupted=False, exiting=False, watched=False)
 
 
 os.register_at_fork(after_in_child=after_fork_in_child)

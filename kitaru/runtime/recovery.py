@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.commands import Claim
+from kitaru.domain.decide import is_ready
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
 from kitaru.domain.events import Event, ExecutionStarted, RunnerClaimed
-from kitaru.domain.state import ABSENT, ExecutionStatus, fold
+from kitaru.domain.state import ABSENT, fold
 from kitaru.runtime import code, process
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History
@@ -21,15 +22,29 @@ from kitaru.store.log import EventLog, Head
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
-_LIST_RUNNING = "SELECT exec_id FROM executions WHERE project = ? AND status = 'running' ORDER BY number"
+_LIST_UNFINISHED = """SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'running'
+    UNION SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'waiting'
+        AND (queued = 1 OR runner IS NOT NULL)
+    UNION SELECT e.exec_id, e.number FROM pending_waits w JOIN executions e ON e.number = w.number
+        WHERE w.expires_at <= ?2 AND e.project = ?1 ORDER BY number"""
+"""Who may have something to do: by indexes that suspended executions are not in."""
 
 
 def is_lost(log: EventLog, head: Head) -> bool:
-    """Whether the execution should be running and nobody runs it."""
+    """Whether there is something to do for the execution and nobody does it."""
     state = head.state
-    if state.status is not ExecutionStatus.RUNNING:
+    if state.status is None or state.status.is_finished or process.is_here(log.location, head.exec_id):
         return False
-    return not process.is_here(log.location, head.exec_id) and _is_gone(log, state.runner)
+    if state.runner is not None:
+        return _is_gone(log, state.runner)
+    return is_ready(state, installed_clock().now())
+
+
+def lost_epoch(log: EventLog, exec_id: str) -> int | None:
+    """The epoch of a recorded runner that lives no more, None where there is none, for decisions that depend on it."""
+    state = log.head(exec_id).state
+    gone = not process.is_here(log.location, exec_id) and _is_gone(log, state.runner)
+    return state.epoch if gone and state.runner is not None else None
 
 
 def _is_gone(log: EventLog, runner: str | None) -> bool:
@@ -39,8 +54,12 @@ def _is_gone(log: EventLog, runner: str | None) -> bool:
 
 def lost_executions(log: EventLog, project: str) -> list[str]:
     """Ids of the project's executions that should be running and that nobody runs, oldest first."""
-    ids = [str(row[0]) for row in log.query(_LIST_RUNNING, (project,))]
-    return [exec_id for exec_id in ids if is_lost(log, log.head(exec_id))]
+    return [exec_id for exec_id in candidates(log, project) if is_lost(log, log.head(exec_id))]
+
+
+def candidates(log: EventLog, project: str) -> list[str]:
+    """Ids of the executions among which those that nobody runs are; to ask `is_lost` of each costs more."""
+    return [str(row[0]) for row in log.query(_LIST_UNFINISHED, (project, installed_clock().now()))]
 
 
 def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -> list[Runner]:
@@ -53,25 +72,32 @@ def recover(log: EventLog, exec_ids: Iterable[str], target: str | None = None) -
     return [runner for runner in runners if runner is not None]
 
 
-def take_over(log: EventLog, exec_id: str, flow: Flow[..., object] | None = None) -> Runner | None:
-    """Claim a lost execution and run it on; None when it was being cancelled, and now is.
+def take_over(
+    log: EventLog, exec_id: str, flow: Flow[..., object] | None = None, *, stay_seconds: float | None = None
+) -> Runner | None:
+    """Claim an execution that nobody runs, and run it on; None when it was being cancelled, and now is.
 
     Raises KitaruStateError when somebody runs it or it waits, KitaruRuntimeError when its flow cannot be loaded.
     """
+    from kitaru.runtime.replaying import original_of
+
+    started = started_event(log, exec_id)
     if flow is None:
-        started = started_event(log, exec_id)
         flow = code.load_recorded(started.target, started.flow_name, log.store_id)
+    original_of(log, started)  # or it would be claimed, and then could not run
     with process.beginning(log.location, exec_id):
         state = log.head(exec_id).state
         lost = state.epoch if _is_gone(log, state.runner) else None
         _, events = log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
         if not any(isinstance(event, RunnerClaimed) for event in events):
             return None
-        return launch(log, exec_id, flow)
+        return launch(log, exec_id, flow, stay_seconds=stay_seconds)
 
 
-def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:
-    """Run an execution that this process has just claimed."""
+def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds: float | None = None) -> Runner:
+    """Run an execution that this process has just claimed; `stay_seconds` is how long it stays for a wait at most."""
+    from kitaru.runtime.replaying import original_of
+
     head = log.head(exec_id)
     history = History()
 
@@ -90,6 +116,8 @@ def launch(log: EventLog, exec_id: str, flow: Flow[..., object]) -> Runner:
     session = Session(
         log, head._replace(state=state), history.started.options, installed_clock(), history, is_async=flow.is_async
     )
+    session.original = original_of(log, history.started)
+    session.stay_seconds = stay_seconds
     runner = Runner(flow.fn, session)
     runner.start()
     return runner

@@ -29,11 +29,14 @@ from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
 from kitaru.runtime.submission import TaskFuture
-from kitaru.store.log import EventLog
 from kitaru.store.values import ValueNotEncodable, decode
 
 logger = logging.getLogger("kitaru")
 _POLL_SECONDS = 0.005
+
+
+class _SomethingCameIn(Exception):  # noqa: N818  (never leaves this module)
+    """The runner was about to leave, and need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Runner:
         self.error: BaseException | None = None
         self._body = body
         self._session = session
+        self._seen = -1
         self._thread = threading.Thread(target=self._run, name=f"kitaru-{session.exec_id[-6:]}", daemon=False)
 
     @property
@@ -70,6 +74,13 @@ class Runner:
     def stop(self) -> None:
         """Leave at the next boundary; the execution can be recovered later."""
         self._session.leave(Reason.STOPPED)
+
+    def look(self) -> None:
+        """Take in a cancel, or another runner's claim: nothing of the body's own may look for a long time."""
+        seen = self._session.log.changes.token()
+        if seen != self._seen:
+            self._seen = seen
+            self._session.poll()
 
     def join(self) -> None:
         """Wait until the runner has left."""
@@ -96,8 +107,11 @@ class Runner:
             ending = self._run_async(inputs) if session.is_async else self._run_sync(inputs)
             if ending.left:
                 self.error = session.broken
-                self._leave()
-                return
+                if self._leave():
+                    return
+                session.stay()
+                session.rewind(History.read(session.log, self.exec_id))
+                continue
             if session.divergence is not None:
                 ending = _Ending(error=session.divergence)
             error = ending.error
@@ -108,19 +122,29 @@ class Runner:
             elif self._may_retry(error):
                 if not self._retry():
                     return
-                session.rewind(read_history(session.log, self.exec_id))
+                session.stay()
+                session.rewind(History.read(session.log, self.exec_id))
                 continue
             self._fail(error)
             return
 
-    def _leave(self) -> None:
-        """Record that this runner goes: the execution goes on later, or somebody asked for its end."""
+    def _leave(self) -> bool:
+        """Record that this runner goes: the execution goes on later, or somebody asked for its end.
+
+        False when what it waited for came in meanwhile: suspended, the execution would not know that.
+        """
 
         def left(state: ExecutionState, at: int) -> tuple[Event, ...]:
+            if self._session.has_news():
+                raise _SomethingCameIn
             return (ExecutionCancelled(at=at) if state.cancel_requested else ExecutionSuspended(at=at),)
 
         if self._session.broken is None:
-            self._session.report(left)
+            try:
+                self._session.report(left)
+            except _SomethingCameIn:
+                return False
+        return True
 
     def _retry(self) -> bool:
         """Record that the body runs again; False when it was cancelled meanwhile."""
@@ -174,25 +198,23 @@ class Runner:
         leaving = asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(leaving.set)
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to wake
+                loop.call_soon_threadsafe(leaving.set)
 
-        session.on_leave = wake
-        if session.leaving.is_set():
-            leaving.set()
-        context = copy_context()
-        context.run(lambda: current.set(FlowScope(session)))
-        body = cast("Coroutine[object, object, object]", self._body(**inputs))
-        main: asyncio.Task[object] = asyncio.Task(body, loop=loop, context=context)
-        watch = loop.create_task(leaving.wait())
-        await asyncio.wait({main, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not main.done():
-            # What is in flight may end, unless nobody can record it or it was told to stop.
-            while session.reason is Reason.STOPPED and session.state.in_flight and not main.done():  # noqa: ASYNC110
-                await asyncio.sleep(_POLL_SECONDS)
-            session.unwound = session.unwound or not main.done()
-            await _cancelled({main})
-        watch.cancel()
-        session.on_leave = None
+        with session.calling_on_leave(wake):
+            context = copy_context()
+            context.run(lambda: current.set(FlowScope(session)))
+            body = cast("Coroutine[object, object, object]", self._body(**inputs))
+            main: asyncio.Task[object] = asyncio.Task(body, loop=loop, context=context)
+            watch = loop.create_task(leaving.wait())
+            await asyncio.wait({main, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not main.done():
+                # What is in flight may end, unless nobody can record it or it was told to stop.
+                while not session.is_over and session.state.in_flight and not main.done():  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_SECONDS)
+                session.unwound = session.unwound or not main.done()
+                await _cancelled({main})
+            watch.cancel()
         ending = _ending_of(main)
         unfinished = session.take_unawaited()
         if ending.error is None and unfinished and not session.unwound:
@@ -217,6 +239,8 @@ class Runner:
     def _complete(self, value: object) -> BaseException | None:
         try:
             self._session.history.check_all_made()
+            if self._session.original is not None:
+                self._session.original.history.check_all_made()
             output, _ = encode_payload(value, "what the flow returned")
         except (KitaruDivergenceError, ValueNotEncodable) as refused:
             return refused
@@ -287,11 +311,3 @@ def _task_with_path(
             own = own.copy()
             own.run(lambda: current.set(child))
     return asyncio.Task(coro, loop=loop, context=own, **options)  # type: ignore[arg-type]
-
-
-def read_history(log: EventLog, exec_id: str) -> History:
-    """The index of everything recorded."""
-    history = History()
-    for recorded in log.read(exec_id):
-        history.add(recorded.event)
-    return history

@@ -9,8 +9,10 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kitaru.domain.commands import Report
@@ -24,19 +26,24 @@ from kitaru.domain.errors import (
     KitaruStateError,
     KitaruUsageError,
 )
-from kitaru.domain.events import Event, FlowOptions
+from kitaru.domain.events import Event, FlowOptions, WaitExpired, WaitOpened
 from kitaru.domain.ids import uuid7
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState, ExecutionStatus, evolve
 from kitaru.runtime.clock import Clock
-from kitaru.runtime.history import History
+from kitaru.runtime.history import History, RecordedWait
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.store.log import AppendConflict, EventLog, Head, OutcomeUnknown
 from kitaru.store.values import CODEC, ValueTooLarge, encode_exact
 
 if TYPE_CHECKING:
+    from asyncio import Task
+
+    from kitaru.runtime.asking import AnswerType
     from kitaru.runtime.calls import Outcome
+    from kitaru.runtime.replaying import Original
+    from kitaru.runtime.waits import Parked
 
 _APPEND_TRIES = 3
 _SUBMIT_THREADS = 32
@@ -66,12 +73,26 @@ class Session:
         self.unwound = False
         """Whether RunnerLeaves was raised into the body: whatever it does afterwards is discarded."""
         self.broken: BaseException | None = None
-        self.on_leave: Callable[[], None] | None = None
         self.divergence: KitaruDivergenceError | None = None
         self.is_async = is_async
         self.submitted: set[Future[Outcome]] = set()
+        self.stay_seconds: float | None = None
+        """How long this runner stays for a wait at most; None: as long as the wait says."""
+        self.original: Original | None = None
+        """What this execution replays."""
+        self.parked: list[Parked] = []
+        self.watcher: Task[None] | None = None
+        self.under_way = 0
+        """Async calls and awaited children that are not at their end, a pause before a retry included."""
+        self.asked: dict[int, AnswerType] = {}
+        """The types of the waits that this runner opened or met, by ordinal."""
+        self.waiting: list[RecordedWait] = []
+        """What the runner saw open when it decided to leave."""
+        self._calls_on_leave: list[Callable[[], None]] = []
+        self._is_to_stop = False
         self._pool: ThreadPoolExecutor | None = None
         self._bodies: ThreadPoolExecutor | None = None
+        self._watch_pool: ThreadPoolExecutor | None = None
         self._head = head
         self._lock = threading.Lock()
 
@@ -110,7 +131,16 @@ class Session:
                 self._head = self._append(head, events, state, at)
             except AppendConflict:
                 self._catch_up()
+            except KitaruError:
+                raise
+            except BaseException as error:
+                # Whether it is in the store nobody knows: what is there from here on is for the next runner to read.
+                self.leave(Reason.BROKEN, KitaruBackendError(f"the last append to {self.exec_id} failed: {error!r}"))
+                raise
             else:
+                for event in events:  # while nobody else reads the tail: an answer may come with the next breath
+                    if isinstance(event, (WaitOpened, WaitExpired)):
+                        self.history.add(event)
                 return events
 
     def _unwind(self, reason: Reason) -> RunnerLeaves:
@@ -139,6 +169,7 @@ class Session:
         state = self._head.state
         for recorded in self.log.read(self.exec_id, after=state.version, limit=end.version - state.version):
             state = evolve(state, recorded.event)  # type: ignore[arg-type]
+            self.history.add(recorded.event)
         self._head = end._replace(state=state)
         if state.epoch != self.epoch or (state.runner is None and not _is_finished(state)):
             raise KitaruFencedError(f"another runner has taken {self.exec_id} over (epoch {state.epoch})")
@@ -146,6 +177,23 @@ class Session:
             self.leave(Reason.CANCELLED, KitaruExecutionError(f"the execution {self.exec_id} was cancelled"))
         elif state.cancel_requested:
             self.leave(Reason.CANCELLED)
+
+    def poll(self) -> None:
+        """Take in what others have appended since: an answer, a cancel, another runner's claim."""
+        with self._lock:
+            if self.broken is not None or self.state.runner is None:
+                return
+            try:
+                if self.log.head(self.exec_id).version != self.state.version:
+                    self._catch_up()
+            except KitaruFencedError as fenced:
+                self.leave(Reason.FENCED, fenced)
+            except KitaruBackendError as broken:
+                self.leave(Reason.BROKEN, broken)
+
+    def drain(self) -> None:
+        """Let submitted calls end before the body is unwound."""
+        wait_for_futures(list(self.submitted))
 
     @property
     def pool(self) -> ThreadPoolExecutor:
@@ -161,9 +209,16 @@ class Session:
             self._bodies = ThreadPoolExecutor(_SUBMIT_THREADS, thread_name_prefix=f"kitaru-body-{self.exec_id[-6:]}")
         return self._bodies
 
+    @property
+    def watch_pool(self) -> ThreadPoolExecutor:
+        """The thread that looks for answers: submitted calls, however many, are not in its way."""
+        if self._watch_pool is None:
+            self._watch_pool = ThreadPoolExecutor(1, thread_name_prefix=f"kitaru-{self.exec_id[-6:]}-waits")
+        return self._watch_pool
+
     def close(self) -> None:
         """End the threads; calls that were not begun are dropped."""
-        for pool in (self._pool, self._bodies):
+        for pool in (self._pool, self._bodies, self._watch_pool):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -180,11 +235,30 @@ class Session:
         self.check_leaving()
         return True
 
+    def has_news(self) -> bool:
+        """Whether something came in for the runner that suspends, since it decided to."""
+        return self.reason is Reason.SUSPENDED and any(recorded.outcome is not None for recorded in self.waiting)
+
+    def stay(self) -> None:
+        """Take back a suspension that nobody has recorded; a cancel and a stop that came meanwhile hold."""
+        with self._lock:
+            if self.reason is not Reason.SUSPENDED:
+                return
+            self.reason, self.unwound = None, False
+            self.leaving.clear()
+            if self.state.cancel_requested:
+                self.leave(Reason.CANCELLED)
+            elif self._is_to_stop:
+                self.leave(Reason.STOPPED)
+
     def rewind(self, history: History) -> None:
         """Begin the body anew: ids are given from the start again."""
         self.history = history
         self.taken.clear()
         self.awaited.clear()
+        self.parked.clear()
+        self.waiting.clear()
+        self.under_way = 0
         self.replaying = True
 
     def take_unawaited(self) -> list[str]:
@@ -198,14 +272,31 @@ class Session:
 
     def leave(self, reason: Reason, broken: KitaruError | None = None) -> None:
         """Make this runner go at the next boundary; with `broken` it may not even record that it went."""
+        self._is_to_stop = self._is_to_stop or reason is Reason.STOPPED
         if broken is not None and self.broken is None:
             self.broken = broken
             self.reason = reason
         elif self.reason is None or reason is Reason.CANCELLED:
             self.reason = reason
         self.leaving.set()
-        if self.on_leave is not None:
-            self.on_leave()
+        for call in list(self._calls_on_leave):
+            call()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that still runs here is of use: it was cancelled, or its outcome can not be recorded."""
+        return self.reason is Reason.CANCELLED or self.broken is not None
+
+    @contextmanager
+    def calling_on_leave(self, call: Callable[[], None]) -> Generator[None]:
+        """Meanwhile `call` is called, from any thread, whenever the runner is told to leave; at once when it was before."""
+        self._calls_on_leave.append(call)
+        try:
+            if self.leaving.is_set():
+                call()
+            yield
+        finally:
+            self._calls_on_leave.remove(call)
 
     def load(self, payload: Payload) -> bytes:
         """A payload's bytes, wherever they are."""

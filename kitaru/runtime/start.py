@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from kitaru.domain.commands import Start
 from kitaru.domain.errors import (
-    KitaruFeatureNotAvailableError,
     KitaruStateError,
     KitaruUsageError,
 )
@@ -45,13 +44,12 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             'under `if __name__ == "__main__":`',
             code="unguarded-script",
         )
-    from kitaru.compose import open_log
     from kitaru.settings import configured as settings
-    from kitaru.settings import resolve_project, resolve_store
+    from kitaru.settings import resolve_project
 
     project = resolve_project()
     given = {name: inputs.pop(name) for name in _OPTIONS if name in inputs}
-    log = open_log(resolve_store())
+    log = open_log()
     started = ExecutionStarted(
         at=installed_clock().now(),
         flow_id=flow_id(log.store_id, project, flow.name),
@@ -67,23 +65,36 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             max_cost_usd=flow.settings.max_cost_usd,
             max_tokens=flow.settings.max_tokens,
         ),
-        stack=_stack(_first(given.get("stack"), flow.stack, settings.stack, "local")),
+        stack=_stack(_first(given.get("stack"), flow.stack)),
         tags=flow.settings.tags,
-        inputs=_encoded_inputs(flow, args, inputs),
+        inputs=encoded_inputs(flow, args, inputs),
         metadata=encode_metadata(dict(flow.settings.metadata)) if flow.settings.metadata else None,
         idempotency_key=flow.settings.idempotency_key or _child_key(flow.name),
     )
     if started.target.file is not None:
         trust.trust_folder_of(log.store_id, started.target.file)
-    return _begin(flow, log, started)
+    return begin(flow, log, started, Start(started, log.leases.acquire() if started.stack == "local" else None))
 
 
-def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> FlowHandle[R]:
+def open_log() -> EventLog:
+    """The log of the store that is configured here."""
+    from kitaru.compose import open_log as opened
+    from kitaru.settings import resolve_store
+
+    return opened(resolve_store())
+
+
+def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command: Start) -> FlowHandle[R]:
+    """Append the start and set the runner going, unless the execution is left to a worker."""
     exec_id = new_exec_id()
+    from kitaru.runtime.replaying import original_of
+
     with process.beginning(log.location, exec_id):
-        head, events = log.execute(exec_id, Start(started, log.leases.acquire()), started.at)
+        head, events = log.execute(exec_id, command, started.at)
         if not events:
             return _existing(flow, log, head.exec_id, started)
+        if command.runner is None:
+            return FlowHandle(log, exec_id, flow, None, takes_over=started.stack == "local")
         state = ABSENT
         history = History()
         for event in events:
@@ -92,6 +103,7 @@ def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> Flow
         session = Session(
             log, head._replace(state=state), started.options, installed_clock(), history, is_async=flow.is_async
         )
+        session.original = original_of(log, started)
         runner = Runner(flow.fn, session)
         runner.start()
     return FlowHandle(log, exec_id, flow, runner)
@@ -100,7 +112,7 @@ def _begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted) -> Flow
 def _existing(flow: Flow[..., R], log: EventLog, exec_id: str, started: ExecutionStarted) -> FlowHandle[R]:
     first = next(iter(log.read(exec_id, limit=1))).event
     if isinstance(first, ExecutionStarted) and first.inputs.digest == started.inputs.digest:
-        return FlowHandle(log, exec_id, flow, None)
+        return FlowHandle(log, exec_id, flow, None, takes_over=first.stack == "local")
     raise KitaruStateError(
         f"the idempotency key {started.idempotency_key!r} belongs to the execution {exec_id}, which has other inputs; "
         "use another key",
@@ -113,7 +125,8 @@ def new_exec_id() -> str:
     return uuid7(installed_clock().now() // 1000, int.from_bytes(os.urandom(10)))
 
 
-def _encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
+def encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
+    """The inputs as a flow's parameters, encoded. Raises KitaruUsageError that names the parameter."""
     signature = inspect.signature(flow.fn)
     _refuse_unknown(flow, signature, inputs)
     try:
@@ -172,11 +185,9 @@ def _cache_from_environment() -> Cache:
 
 
 def _stack(stack: object) -> str:
-    if stack == "local":
-        return "local"
-    if stack == "worker":
-        raise KitaruFeatureNotAvailableError("the stack 'worker' is not built yet; run on 'local'")
-    raise KitaruUsageError(f"there is no stack {stack!r}; there is 'local'")
+    from kitaru.stacks import checked_stack, resolve_stack
+
+    return resolve_stack().name if stack is None else checked_stack(stack)
 
 
 def _image(image: object, flow_name: str) -> str | None:

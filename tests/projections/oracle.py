@@ -88,6 +88,7 @@ class Oracle:
                     )  # fmt: skip
                 case e.WaitResolved() | e.WaitExpired():
                     del waits[event.wait]
+                    row["queued"] = int(row["runner"] is None)
                     if not waits:
                         row["status"] = "running"
                     leave(event.at)

@@ -1,0 +1,90 @@
+"""An execution in the foreground of a command: its progress while it runs, its value or failure when it is left."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from kitaru.cli import follow, output, render
+from kitaru.cli.output import Output
+from kitaru.domain.errors import KitaruExecutionError
+from kitaru.domain.status import ExecutionStatus
+
+if TYPE_CHECKING:
+    from kitaru.client.client import KitaruClient
+    from kitaru.client.models import Execution
+    from kitaru.runtime.handle import FlowHandle
+
+LOOK_SECONDS = 0.25
+
+
+def finish(command: str, handle: FlowHandle[object], client: KitaruClient, form: Output) -> int:
+    """Stay until the execution has ended or was left waiting, print what it came to, and give the exit code."""
+    _stay(handle, client)
+    execution = client.executions.get(handle.exec_id)
+    value = _value(handle) if execution.status.is_successful else None
+    if form is Output.JSON:
+        output.print_item(command, output.plain(execution), value=value)
+    elif execution.status.is_successful:
+        print(output.clean(value, keep_lines=True) if isinstance(value, str) else output.dumped(value, indent=2))
+    elif execution.failure is not None:
+        output.tell(f"Error: {render.failure_line(execution.failure)}")
+    if execution.status.is_finished:
+        lasted = render.lasted(execution.duration) or "?"
+        output.tell(f"{execution.status.value} in {lasted}: kitaru executions get {execution.exec_id}")
+    else:
+        tell_left(execution)
+    return follow.code_of(execution.status)
+
+
+def tell_left(execution: Execution) -> None:
+    """Say how to go on with an execution that is not finished."""
+    if execution.pending_waits:
+        names = ", ".join(wait.name for wait in execution.pending_waits)
+        output.tell(f"left waiting for {names}: kitaru executions input {execution.exec_id}")
+    else:
+        output.tell(f"left {execution.status.value}: {execution.status_reason or execution.exec_id}")
+
+
+def detached(command: str, client: KitaruClient, exec_id: str, form: Output) -> int:
+    """Say that a worker takes the execution; the exit code."""
+    execution = client.executions.get(exec_id)
+    if form is Output.JSON:
+        output.print_item(command, output.plain(execution))
+    else:
+        print(execution.exec_id)
+    output.tell("left to a worker; when none is there: kitaru worker")
+    return 0
+
+
+def _stay(handle: FlowHandle[object], client: KitaruClient) -> None:
+    """Wait for the end, showing on a terminal how far it is; return as well when it waits and nobody stays for it."""
+    is_shown = sys.stderr.isatty()
+    is_drawn = False
+    try:
+        while True:
+            try:
+                handle.wait(LOOK_SECONDS)
+                return
+            except KitaruExecutionError:
+                return
+            except TimeoutError:
+                found = client.executions.peek(handle.exec_id)
+            if found.status is ExecutionStatus.WAITING:
+                if found.runner == "none":
+                    return
+                is_drawn = False  # the line belongs to whoever asks on the terminal
+            elif is_shown and not found.status.is_finished:
+                count = found.checkpoint_count
+                text = f"{count} checkpoint{'s' * (count != 1)}   {found.status_reason or ''}"
+                print(f"\r\x1b[K{output.clean(text)[:100]}", end="", file=sys.stderr, flush=True)
+                is_drawn = True
+    finally:
+        if is_drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _value(handle: FlowHandle[object]) -> object:
+    from kitaru.store.values import encode, to_plain
+
+    return to_plain(encode(handle.get()))

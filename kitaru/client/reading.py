@@ -1,0 +1,155 @@
+"""Reading executions: get, list, latest, events, pending waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, overload
+
+from kitaru.client.access import Access
+from kitaru.client.snapshots import from_row
+from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
+from kitaru.projections.listing import (
+    ExecutionRow,
+    Filters,
+    find_numbers,
+    find_row,
+    make_filters,
+    read_rows,
+    read_waits,
+)
+
+if TYPE_CHECKING:
+    from kitaru.client.client import KitaruClient
+    from kitaru.client.models import Execution, ExecutionEvent, PendingWait
+    from kitaru.projections.listing import WaitRow
+    from kitaru.store.read import Reader
+
+_ROWS = 256
+"""Rows of a list that are fetched at once."""
+
+Moment = datetime | str
+Status = str | Iterable[str]
+
+
+class Reading:
+    """What `client.executions` reads."""
+
+    def __init__(self, client: KitaruClient, access: Access) -> None:
+        self._client = client
+        self._access = access
+
+    def get(self, exec_id: str, at: int | None = None) -> Execution:
+        """One execution in full; with `at`, as it was after that many events. Raises KitaruNotFoundError."""
+        from kitaru.client.history import read_execution
+
+        return read_execution(self._client, self._access, self._access.resolve(exec_id), at)
+
+    def peek(self, exec_id: str) -> Execution:
+        """One execution as a list shows it: without its calls and values. Raises KitaruNotFoundError."""
+        full = self._access.resolve(exec_id)
+        with self._access.snapshot() as reader:
+            row = None if reader is None else find_row(reader.query, reader.head(full).number)
+            if reader is None:
+                raise self._access.not_found(f"execution {exec_id!r}")
+            if row is None:
+                raise KitaruBackendError(
+                    f"the read model has no row of execution {exec_id!r}; run `kitaru store rebuild`", code="store-corrupt"
+                )
+            waits = read_waits(reader.query, (row.number,)).get(row.number, []) if row.open_waits else []
+            return self._execution(row, waits)
+
+    def pending_waits(self, exec_id: str | None = None) -> Sequence[PendingWait]:
+        """The waits for input that are open: of one execution, or of all in the project; oldest first."""
+        if exec_id is not None:
+            return list(self.peek(exec_id).pending_waits)
+        waits = [wait for found in self.list(status="waiting") for wait in found.pending_waits]
+        return sorted(waits, key=lambda wait: (wait.entered_waiting_at, wait.wait_id))
+
+    def list(
+        self,
+        flow: str | None = None,
+        *,
+        status: Status | None = None,
+        stack: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, object] | None = None,
+        limit: int | None = None,
+        page: int | None = None,
+        size: int | None = None,
+    ) -> list[Execution]:
+        """Executions, newest first; all of them, unless `limit` or `page` (from 1, `size` 20) says otherwise.
+
+        flow, stack: name or id. tags: all have to match. since, until: started from, and before; a datetime, ISO text or an
+        age like "7d". where: metadata, {"customer_tier": "enterprise"} or {"score": {">=": 3}}. Raises KitaruUsageError.
+        """
+        first, last = _window(limit, page, size)
+        filters = make_filters(
+            self._access.project, time.time_ns() // 1000,
+            flow=flow, status=status, stack=stack, tags=tags, since=since, until=until, where=where,
+        )  # fmt: skip
+        with self._access.snapshot() as reader:
+            return [] if reader is None else self._listed(reader, filters, first, last)
+
+    def latest(self, flow: str | None = None, *, status: Status | None = None, stack: str | None = None) -> Execution:
+        """The newest execution, in full. Raises KitaruNotFoundError, which is a LookupError, when there is none."""
+        found = self.list(flow, status=status, stack=stack, limit=1)
+        if not found:
+            raise self._access.not_found("execution that matches")
+        return self.get(found[0].exec_id)
+
+    @overload
+    def events(self, exec_id: str, follow: Literal[False] = False) -> list[ExecutionEvent]: ...
+    @overload
+    def events(self, exec_id: str, follow: bool) -> list[ExecutionEvent] | Iterator[ExecutionEvent]: ...
+    def events(self, exec_id: str, follow: bool = False) -> list[ExecutionEvent] | Iterator[ExecutionEvent]:
+        """An execution's events, oldest first; with `follow` an iterator that waits for more until it is finished."""
+        from kitaru.client.history import follow_events, read_events
+
+        full = self._access.resolve(exec_id)
+        return follow_events(self._access, full) if follow else list(read_events(self._access, full))
+
+    def _listed(self, reader: Reader, filters: Filters, first: int, last: int | None) -> list[Execution]:
+        numbers = islice(find_numbers(reader.query, filters), first, last)
+        found: list[Execution] = []
+        while chunk := list(islice(numbers, _ROWS)):
+            rows = read_rows(reader.query, chunk)
+            waiting = [row.number for row in rows if row.open_waits]
+            waits = read_waits(reader.query, waiting) if waiting else {}
+            found += [self._execution(row, waits.get(row.number, [])) for row in rows]
+        return found
+
+    def _execution(self, row: ExecutionRow, waits: Sequence[WaitRow]) -> Execution:
+        pending: list[PendingWait] = []
+        if any(wait.kind == "input" for wait in waits):
+            from kitaru.client.history import pending_of
+
+            pending = [pending_of(self._access, row.exec_id, wait) for wait in waits if wait.kind == "input"]
+        sleeps = [wait.expires_at for wait in waits if wait.kind == "timer" and wait.expires_at is not None]
+        alive = row.ended_at is None and self._access.is_alive(row.runner)
+        try:
+            return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
+        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
+            raise KitaruBackendError(
+                f"the read model's row of execution {row.exec_id!r} is damaged ({error}); run `kitaru store verify`, then "
+                "`kitaru store rebuild`",
+                code="store-corrupt",
+            ) from error
+
+
+def _window(limit: object, page: object, size: object) -> tuple[int, int | None]:
+    """The first and the last place that are asked for."""
+    for name, value, least in (("limit", limit, 0), ("page", page, 1), ("size", size, 1)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise KitaruUsageError(f"{name} has to be a whole number from {least}, not {value!r}")
+    most = limit if isinstance(limit, int) else None
+    if page is None and size is None:
+        return 0, most
+    rows = size if isinstance(size, int) else 20
+    first = (page - 1 if isinstance(page, int) else 0) * rows
+    last = first + rows
+    return (first, last) if most is None else (min(first, most), min(last, most))

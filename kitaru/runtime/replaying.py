@@ -1,0 +1,154 @@
+"""Replay: a new execution that takes over an old one's results up to a chosen call, and runs anew from there.
+
+A call is taken over when it was made before that call, completed, and is made again with the inputs it had; or when an
+override stands in for its result. Everything else runs. Waits are asked anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+
+from kitaru.domain.commands import Start
+from kitaru.domain.errors import KitaruNotFoundError, KitaruRuntimeError, KitaruStateError, KitaruUsageError
+from kitaru.domain.events import ExecutionStarted
+from kitaru.domain.ids import call_id, parse_part
+from kitaru.domain.payload import Payload
+from kitaru.runtime import code, recovery, start
+from kitaru.runtime.clock import installed as installed_clock
+from kitaru.runtime.history import History, RecordedCall
+from kitaru.runtime.session import encode_payload
+from kitaru.store.log import EventLog
+from kitaru.store.values import decode
+
+if TYPE_CHECKING:
+    from kitaru.runtime.flow import Flow
+    from kitaru.runtime.handle import FlowHandle
+
+R = TypeVar("R")
+
+
+class Original:
+    """The execution that is replayed, as far as it may be taken over."""
+
+    def __init__(self, exec_id: str, history: History, from_call: int, overrides: Mapping[int, Payload]) -> None:
+        self._exec_id = exec_id
+        self._overrides = overrides
+        self.history = history
+        history.reopen(lambda recorded: recorded.call not in overrides and recorded.call >= from_call)
+
+    def find(self, invocation_id: str, input_digest: str) -> Taken | None:
+        """The result that stands in for the call, or None when it is to run."""
+        recorded = self.history.find(invocation_id)
+        if recorded is None:
+            return None
+        output = self._overrides.get(recorded.call)
+        if output is not None:
+            self.history.runs_anew()  # with another result, the code may go another way
+        elif input_digest in recorded.input_digests:
+            output = recorded.output
+        return None if output is None else Taken(call_id(self._exec_id, recorded.call), output)
+
+
+class Taken(NamedTuple):
+    """A result taken over and the call that it was recorded for."""
+
+    call_id: str
+    output: Payload
+
+
+def original_of(log: EventLog, started: ExecutionStarted) -> Original | None:
+    """What an execution replays, None when it is no replay. Raises KitaruRuntimeError when that is gone."""
+    if started.original_exec_id is None or started.replay_from is None:
+        return None
+    overrides: dict[int, Payload] = {}
+    if started.overrides is not None:
+        data = started.overrides.data if started.overrides.data is not None else log.load(started.overrides)
+        for call, value in cast("dict[int, object]", decode(data)).items():
+            overrides[call] = encode_payload(value, "an override")[0]
+    try:
+        history = History.read(log, started.original_exec_id)
+    except KitaruNotFoundError:
+        raise KitaruRuntimeError(
+            f"the execution {started.original_exec_id}, which this one replays, is gone; start a new one",
+            code="original-gone",
+        ) from None
+    return Original(started.original_exec_id, history, started.replay_from, overrides)
+
+
+def replay(
+    log: EventLog,
+    exec_id: str,
+    flow: Flow[..., R] | None,
+    from_: str,
+    overrides: Mapping[str, object] | None,
+    inputs: dict[str, object],
+    *,
+    detach: bool = False,
+) -> FlowHandle[R]:
+    """Start a replay and give its handle.
+
+    Raises KitaruStateError while a runner is alive and for a selector that fits no call, or several; KitaruUsageError for
+    inputs and overrides that do not fit; KitaruRuntimeError when the flow cannot be loaded.
+    """
+    head = log.head(exec_id)
+    if head.state.runner is not None and recovery.lost_epoch(log, exec_id) is None:
+        raise KitaruStateError(f"the execution {exec_id} is running; wait for its end, or cancel it, then replay it")
+    history = History.read(log, exec_id)
+    old = history.started
+    if old is None:
+        raise KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")
+    from_call = _select(history, exec_id, from_)
+    stand_ins = {_select(history, exec_id, selector): value for selector, value in checked_overrides(overrides).items()}
+    if flow is None:
+        flow = cast("Flow[..., R]", code.load_recorded(old.target, old.flow_name, log.store_id))
+    data = old.inputs.data if old.inputs.data is not None else log.load(old.inputs)
+    merged = {**cast("dict[str, object]", decode(data)), **inputs}
+    started = old.model_copy(
+        update={
+            "at": installed_clock().now(),
+            "target": code.target_of(flow.source.__code__.co_filename, flow.source.__qualname__),
+            "inputs": start.encoded_inputs(flow, (), merged),
+            "idempotency_key": None,
+            "original_exec_id": exec_id,
+            "replay_from": from_call.call,
+            "overrides": encode_payload({call.call: value for call, value in stand_ins.items()}, "the overrides")[0]
+            if stand_ins
+            else None,
+            "metadata": None if old.metadata is None else _with_data(log, old.metadata),
+            "stack": old.stack if not detach else "worker",
+        }
+    )
+    return start.begin(flow, log, started, Start(started, None if detach else log.leases.acquire()))
+
+
+def checked_overrides(overrides: Mapping[str, object] | None) -> dict[str, object]:
+    """Overrides by selector, the prefix `checkpoint.` taken off. Raises KitaruUsageError for another prefix."""
+    selected: dict[str, object] = {}
+    for key, value in (overrides or {}).items():
+        prefix, dot, selector = key.partition(".")
+        if prefix != "checkpoint" or not dot or not selector:
+            raise KitaruUsageError(f"the override {key!r} has to be checkpoint.<name, invocation id or call id>")
+        selected[selector] = value
+    return selected
+
+
+def _select(history: History, exec_id: str, selector: str) -> RecordedCall:
+    part = parse_part(selector, "c")
+    if part is not None and exec_id.startswith(part[0]):
+        found = [call for _, call in history.calls() if call.call == part[1]]
+    else:
+        found = [call for _, call in history.calls() if call.name == selector]
+        if len(found) > 1:
+            ids = ", ".join(call_id(exec_id, call.call) for call in found[:10])
+            raise KitaruStateError(f"{selector!r} names {len(found)} calls of {exec_id}; name one by its call id: {ids}")
+        found = found or [call for ident, call in history.calls() if ident == selector]
+    if not found:
+        names = ", ".join(repr(ident) for ident, _ in history.calls()[:20]) or "none"
+        raise KitaruStateError(f"the execution {exec_id} made no call {selector!r}; its calls: {names}")
+    return found[0]
+
+
+def _with_data(log: EventLog, payload: Payload) -> Payload:
+    data = payload.data if payload.data is not None else log.load(payload)
+    return payload.model_copy(update={"data": data})
