@@ -24,7 +24,6 @@ from kitaru.domain.events import (
 )
 from kitaru.domain.state import ExecutionState
 from kitaru.runtime import failures, process
-from kitaru.runtime.history import History
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
@@ -110,7 +109,7 @@ class Runner:
                 if self._leave():
                     return
                 session.stay()
-                session.rewind(History.read(session.log, self.exec_id))
+                session.rewind()
                 continue
             if session.divergence is not None:
                 ending = _Ending(error=session.divergence)
@@ -123,7 +122,7 @@ class Runner:
                 if not self._retry():
                     return
                 session.stay()
-                session.rewind(History.read(session.log, self.exec_id))
+                session.rewind()
                 continue
             self._fail(error)
             return

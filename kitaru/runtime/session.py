@@ -251,9 +251,12 @@ class Session:
             elif self._is_to_stop:
                 self.leave(Reason.STOPPED)
 
-    def rewind(self, history: History) -> None:
+    def rewind(self) -> None:
         """Begin the body anew: ids are given from the start again."""
-        self.history = history
+        with self._lock:  # what comes in meanwhile is added to the new index, not to the old one
+            self.history = History()
+            for recorded in self.log.read(self.exec_id, limit=self.state.version):
+                self.history.add(recorded.event)
         self.taken.clear()
         self.awaited.clear()
         self.parked.clear()

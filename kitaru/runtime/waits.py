@@ -26,6 +26,7 @@ from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState
 from kitaru.runtime.asking import AnswerType
 from kitaru.runtime.history import RecordedWait
+from kitaru.runtime.idling import is_idle
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.options import checked_name, checked_seconds
 from kitaru.runtime.scope import current, flow_scope
@@ -41,8 +42,6 @@ _SLICE_SECONDS = 0.25
 """The longest time without a look at whether the runner is to leave."""
 _STAY_SECONDS = 600.0
 """How long a runner stays for a sleep."""
-_LINGER_TURNS = 10
-"""Turns of the loop in which other tasks may begin something before an async flow counts as idle."""
 
 
 class Parked(NamedTuple):
@@ -281,7 +280,7 @@ async def _watch(session: Session) -> None:
                         parked.future.set_result(None)
             now = session.clock.now()
             stays = any(p.until is None or p.until > now for p in session.parked)
-            if session.parked and not stays and await _is_idle(session):
+            if session.parked and not stays and await is_idle(session):
                 session.waiting = [parked.recorded for parked in session.parked]
                 session.leave(Reason.SUSPENDED)
                 return
@@ -299,14 +298,6 @@ def _until(session: Session, timeout: float | None) -> int | None:
 def _pause(now: int, *moments: int | None) -> float:
     """Seconds until the next of the moments that are still to come, at most one slice."""
     return min([_SLICE_SECONDS, *((at - now) / 1_000_000 for at in moments if at is not None and at > now)])
-
-
-async def _is_idle(session: Session) -> bool:
-    for _ in range(_LINGER_TURNS):
-        await asyncio.sleep(0)
-        if session.state.in_flight or session.submitted or session.under_way:
-            return False
-    return True
 
 
 def _closed(session: Session, recorded: RecordedWait) -> bool:
