@@ -200,4 +200,4 @@ def test_one_that_is_refused_says_why(client: KitaruClient, log: EventLog) -> No
     append(log, started(log), failure())
     (item,) = client.executions.retry_all(status="failed")
     assert item.error is not None
-    assert (item.outcome, item.error.type, item.error.code) == ("refused", "KitaruRuntimeError", "not-trusted")
+    assert (item.outcome, item.error.type, item.error.code) == ("refused", "KitaruRuntimeError", "not-loadable")

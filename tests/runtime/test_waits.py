@@ -753,7 +753,7 @@ WRONG: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("given", WRONG, ids=repr)
+@pytest.mark.parametrize("given", WRONG)
 def test_wrong_arguments_are_refused_and_open_nothing(log: EventLog, given: dict[str, Any]) -> None:
     @flow
     def wrong() -> None:
