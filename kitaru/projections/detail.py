@@ -77,6 +77,10 @@ class Wait:
     value: Payload | None = None
     by: str | None = None
 
+    def close(self, outcome: Literal["answered", "aborted", "expired", "cancelled"], at: int) -> None:
+        """It ended so; no clock makes it end before it began."""
+        self.outcome, self.closed_at = outcome, max(at, self.opened.at)
+
 
 class Detail:
     """Everything about one execution after the events added so far."""
@@ -144,7 +148,7 @@ class Detail:
                 call.status = call.attempts[-1].status
                 call.ended_at = call.attempts[-1].ended_at
         for wait in self.open_waits:
-            wait.outcome, wait.closed_at = "cancelled", event.at
+            wait.close("cancelled", event.at)
 
     def _interrupt(self) -> None:
         for call in self.calls.values():
@@ -186,17 +190,18 @@ class Detail:
 
     def wait_resolved(self, event: e.WaitResolved) -> None:
         wait = self.waits[event.wait]
-        wait.outcome, wait.closed_at, wait.value, wait.by = "answered", event.at, event.value, event.by
+        wait.close("answered", event.at)
+        wait.value, wait.by = event.value, event.by
         self.queued = self.state.runner is None
 
     def wait_aborted(self, event: e.WaitAborted) -> None:
         wait = self.waits[event.wait]
-        wait.outcome, wait.closed_at, wait.by = "aborted", event.at, event.by
+        wait.close("aborted", event.at)
+        wait.by = event.by
         self.queued = self.state.runner is None
 
     def wait_expired(self, event: e.WaitExpired) -> None:
-        wait = self.waits[event.wait]
-        wait.outcome, wait.closed_at = "expired", event.at
+        self.waits[event.wait].close("expired", event.at)
         self.queued = self.state.runner is None
 
     def artifact_saved(self, event: e.ArtifactSaved) -> None:

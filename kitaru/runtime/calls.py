@@ -146,7 +146,7 @@ def _known(prepared: Prepared) -> Outcome | _Fresh:
     if recorded is None and session.original is not None:
         taken = None if opaque else session.original.find(prepared.invocation_id, digest)
         if taken is None:
-            session.original.history.runs_anew()
+            session.original.runs(prepared.invocation_id)
         else:
             output = taken.output.model_copy(update={"data": session.load(taken.output)})
             return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))

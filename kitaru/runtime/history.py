@@ -33,7 +33,7 @@ from kitaru.store.log import Reads
 class RecordedCall:
     """One checkpoint call as recorded: open, completed or failed."""
 
-    __slots__ = ("attempt", "call", "consumed", "failure", "failures", "input_digests", "name", "output")
+    __slots__ = ("attempt", "call", "consumed", "failure", "failures", "input_digests", "is_optional", "name", "output")
 
     def __init__(self, call: int, name: str, input_digest: str) -> None:
         self.call = call
@@ -44,6 +44,8 @@ class RecordedCall:
         self.output: Payload | None = None
         self.failure: FailureFields | None = None
         self.consumed = False
+        self.is_optional = False
+        """Whether a call before it failed and ran again since: with another outcome the code may not make this one."""
 
     @property
     def has_outcome(self) -> bool:
@@ -117,7 +119,9 @@ class History:
                 self._by_call[event.call].input_digests.append(event.input_digest)
             case ExecutionRetried():
                 self.automatic_retries = self.automatic_retries + 1 if event.automatic else 0
+                first = min((call.call for call in self._by_call.values() if call.failure is not None), default=None)
                 for call in self._by_call.values():
+                    call.is_optional = call.is_optional or (first is not None and call.call > first)
                     call.failure, call.failures = None, 0
                 self._waits = {ident: wait for ident, wait in self._waits.items() if not wait.has_failed}
             case ArtifactSaved(key=str(key)) | MetadataLogged(key=str(key)) | TagsChanged(key=str(key)):
@@ -154,12 +158,12 @@ class History:
             recorded.consumed = True
             self._reached = max(self._reached, recorded.call)
         else:
-            self.runs_anew()
+            self.runs_anew(None if recorded is None else recorded.call)
 
-    def runs_anew(self) -> None:
-        """Something is made that is not recorded: what was recorded after this point is optional now."""
-        if self._anew_after is None:
-            self._anew_after = self._reached
+    def runs_anew(self, call: int | None = None) -> None:
+        """Something is made that is not recorded, or a call without an outcome: what was recorded later is optional now."""
+        place = self._reached if call is None else call
+        self._anew_after = place if self._anew_after is None else min(self._anew_after, place)
 
     def calls(self) -> list[tuple[str, RecordedCall]]:
         """Every recorded call with its invocation id, in the order in which they began."""
@@ -186,7 +190,7 @@ class History:
             (recorded.call, ident)
             for ident, recorded in self._by_id.items()
             if recorded.output is not None
-            and not recorded.consumed
+            and not (recorded.consumed or recorded.is_optional)
             and (self._anew_after is None or recorded.call < self._anew_after)
         ]
         if missing:

@@ -44,10 +44,15 @@ class Original:
             return None
         output = self._overrides.get(recorded.call)
         if output is not None:
-            self.history.runs_anew()  # with another result, the code may go another way
+            self.history.runs_anew(recorded.call)  # with another result, the code may go another way
         elif input_digest in recorded.input_digests:
             output = recorded.output
         return None if output is None else Taken(call_id(self._exec_id, recorded.call), output)
+
+    def runs(self, invocation_id: str) -> None:
+        """The call is not taken over: what was recorded after it is optional now."""
+        recorded = self.history.find(invocation_id)
+        self.history.runs_anew(None if recorded is None else recorded.call)
 
 
 class Taken(NamedTuple):

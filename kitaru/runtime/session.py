@@ -64,7 +64,7 @@ class Session:
         self.history = history
         self.exec_id = head.exec_id
         self.epoch = head.state.epoch
-        self.replaying = bool(head.state.calls)
+        self._is_again = bool(head.state.calls or head.state.waits)
         self.taken: set[str] = set()
         self.awaited: dict[str, Coroutine[object, object, object]] = {}
         """Async calls whose outcome nobody has received yet, by invocation id."""
@@ -100,6 +100,11 @@ class Session:
     def state(self) -> ExecutionState:
         """The state after the last event that this runner knows of."""
         return self._head.state
+
+    @property
+    def replaying(self) -> bool:
+        """Whether this run of the body began with something recorded."""
+        return self._is_again or self.original is not None
 
     def report(self, build: Build) -> tuple[Event, ...]:
         """Record what `build` says. Raises RunnerLeaves when this runner may record no more, KitaruStateError and
@@ -262,7 +267,7 @@ class Session:
         self.parked.clear()
         self.waiting.clear()
         self.under_way = 0
-        self.replaying = True
+        self._is_again = True
 
     def take_unawaited(self) -> list[str]:
         """Ids of the async calls that were neither awaited to their end nor cancelled; they are ended here."""

@@ -226,7 +226,7 @@ TYPED: list[tuple[Any, Any, Any]] = [
 got: list[Any] = []
 
 
-@pytest.mark.parametrize(("schema", "given", "expected"), TYPED, ids=repr)
+@pytest.mark.parametrize(("schema", "given", "expected"), TYPED, ids=[f"{number}" for number in range(len(TYPED))])
 def test_an_answer_comes_back_as_the_declared_type(log: EventLog, schema: Any, given: Any, expected: Any) -> None:
     @flow
     def typed() -> None:
@@ -753,7 +753,7 @@ WRONG: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("given", WRONG)
+@pytest.mark.parametrize("given", WRONG, ids=[f"{number}-{'-'.join(given)}" for number, given in enumerate(WRONG)])
 def test_wrong_arguments_are_refused_and_open_nothing(log: EventLog, given: dict[str, Any]) -> None:
     @flow
     def wrong() -> None:

@@ -1,0 +1,588 @@
+"""Replay: what is taken over from the old execution, what runs again, and what is no replay at all."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kitaru
+from kitaru import checkpoint, flow, wait, wait_async
+from kitaru.domain.errors import (
+    KitaruDivergenceError,
+    KitaruError,
+    KitaruNotFoundError,
+    KitaruRuntimeError,
+    KitaruStateError,
+    KitaruUsageError,
+)
+from kitaru.domain.events import CheckpointReused, ExecutionStarted
+from kitaru.domain.ids import call_id
+from kitaru.runtime import operations, process, recovery
+from kitaru.runtime.handle import FlowHandle
+from kitaru.runtime.replaying import replay
+from kitaru.store.log import EventLog
+from kitaru.testing import FakeClock
+from tests.runtime.crashing import PATIENCE, CrashingLog, copy_of, prefixes, run_on
+from tests.runtime.records import events_of, ids_of, of_type, types_of
+from tests.runtime.waiting import answer, asked, gone_on, pending, suspended
+
+ran: list[Any] = []
+changed: dict[str, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(store: Path) -> Iterator[None]:
+    ran.clear()
+    changed.clear()
+    yield
+    process.stop_all()
+
+
+@checkpoint
+def add(x: int, y: int = 1) -> int:
+    ran.append(("add", x, y))
+    return x + y
+
+
+@checkpoint
+def mul(x: int, y: int) -> int:
+    ran.append(("mul", x, y))
+    return x * y
+
+
+@checkpoint
+def opaque(client: Any) -> str:
+    ran.append(("opaque",))
+    return "called"
+
+
+@flow
+def three(n: int) -> list[int]:
+    a = add(n)
+    b = mul(a, 3)
+    return [a, b, add(b, 100)]
+
+
+@pytest.fixture
+def old(log: EventLog) -> str:
+    """A completed execution of `three`, whose calls are add, mul and add_2."""
+    handle = three.run(1)
+    assert handle.wait(PATIENCE) == [2, 6, 106]
+    ran.clear()
+    return handle.exec_id
+
+
+# --- where it begins -----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_called_before_is_taken_over_and_the_rest_runs(log: EventLog, old: str) -> None:
+    handle = three.replay(old, from_="mul")
+    assert handle.wait(PATIENCE) == [2, 6, 106]
+    assert ran == [("mul", 2, 3), ("add", 6, 100)]
+
+
+@pytest.mark.parametrize("selector", ["mul", "{}.c2"])
+def test_a_call_is_named_by_its_name_or_its_call_id(old: str, selector: str) -> None:
+    assert three.replay(old, from_=selector.format(old)).wait(PATIENCE) == [2, 6, 106]
+    assert ran == [("mul", 2, 3), ("add", 6, 100)]
+
+
+def test_a_call_is_named_by_its_invocation_id(old: str) -> None:
+    assert three.replay(old, from_="add_2").wait(PATIENCE) == [2, 6, 106]
+    assert ran == [("add", 6, 100)]
+
+
+def test_from_the_first_call_everything_runs(old: str) -> None:
+    three.replay(old, from_=call_id(old, 1)).wait(PATIENCE)
+    assert len(ran) == 3
+
+
+def test_a_name_of_several_calls_asks_for_a_call_id(log: EventLog, old: str) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruStateError, match=f"{old}.c1, {old}.c3"):
+        three.replay(old, from_="add")
+    assert log.last_position() == before
+
+
+@pytest.mark.parametrize("selector", ["sub", "add_3", "{}.c4", "{}.c0", "", "x.c1"])
+def test_an_unknown_call_is_refused_with_the_names(log: EventLog, old: str, selector: str) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruStateError, match="'add', 'mul', 'add_2'"):
+        three.replay(old, from_=selector.format(old))
+    assert log.last_position() == before
+
+
+def test_an_unknown_execution_is_not_found() -> None:
+    with pytest.raises(KitaruNotFoundError):
+        three.replay("00000000-0000-7000-8000-000000000000", from_="add")
+
+
+def test_the_new_execution_names_the_old_one(log: EventLog, old: str) -> None:
+    handle = three.replay(old, from_="mul")
+    handle.wait(PATIENCE)
+    (started,) = of_type(log, handle.exec_id, ExecutionStarted)
+    assert (started.original_exec_id, started.replay_from, handle.exec_id != old) == (old, 2, True)
+
+
+def test_the_old_execution_is_not_touched(log: EventLog, old: str) -> None:
+    before = log.head(old)
+    three.replay(old, from_="mul").wait(PATIENCE)
+    assert log.head(old) == before
+
+
+def test_a_call_taken_over_names_the_call_that_it_was_recorded_for(log: EventLog, old: str) -> None:
+    handle = three.replay(old, from_="add_2")
+    handle.wait(PATIENCE)
+    assert [event.original_call_id for event in of_type(log, handle.exec_id, CheckpointReused)] == [
+        call_id(old, 1),
+        call_id(old, 2),
+    ]
+
+
+def test_options_tags_and_metadata_are_the_old_ones(log: EventLog) -> None:
+    handle = three.options(tags=["nightly"], metadata={"tier": "gold"}, idempotency_key="k").run(1)
+    handle.wait(PATIENCE)
+    again = three.replay(handle.exec_id, from_="mul")
+    again.wait(PATIENCE)
+    (before,), (after,) = (of_type(log, each, ExecutionStarted) for each in (handle.exec_id, again.exec_id))
+    assert (after.tags, after.metadata, after.options) == (before.tags, before.metadata, before.options)
+    assert after.idempotency_key is None
+
+
+def test_a_failed_call_before_the_chosen_one_runs_again(log: EventLog) -> None:
+    @flow
+    def falls_back() -> list[int]:
+        try:
+            first = breaks()
+        except LookupError:
+            first = add(0)
+        return [first, mul(first, 5)]
+
+    @checkpoint
+    def breaks() -> int:
+        ran.append(("breaks",))
+        if not changed:
+            raise LookupError
+        return 7
+
+    handle = falls_back.run()
+    assert handle.wait(PATIENCE) == [1, 5]
+    ran.clear()
+    changed["mended"] = True
+    assert falls_back.replay(handle.exec_id, from_="mul").wait(PATIENCE) == [7, 35]
+    assert ran == [("breaks",), ("mul", 7, 5)]
+
+
+# --- inputs and overrides ------------------------------------------------------------------------------------------------
+
+
+def test_an_input_given_anew_runs_what_depends_on_it(old: str) -> None:
+    assert three.replay(old, from_="add_2", n=7).wait(PATIENCE) == [8, 24, 124]
+    assert ran == [("add", 7, 1), ("mul", 8, 3), ("add", 24, 100)]
+
+
+def test_a_call_whose_inputs_did_not_change_is_taken_over_behind_one_whose_did(log: EventLog) -> None:
+    @flow
+    def two(n: int) -> list[int]:
+        return [add(n), mul(2, 3), add(0)]
+
+    handle = two.run(1)
+    handle.wait(PATIENCE)
+    ran.clear()
+    assert two.replay(handle.exec_id, from_="add_2", n=5).wait(PATIENCE) == [6, 6, 1]
+    assert ran == [("add", 5, 1), ("add", 0, 1)]
+
+
+def test_an_override_stands_in_for_a_result(old: str) -> None:
+    assert three.replay(old, from_="add_2", overrides={"checkpoint.mul": 50}).wait(PATIENCE) == [2, 50, 150]
+    assert ran == [("add", 50, 100)]
+
+
+def test_an_override_holds_behind_the_chosen_call_too(old: str) -> None:
+    overrides = {f"checkpoint.{call_id(old, 1)}": 10, "checkpoint.mul": 20, "checkpoint.add_2": 30}
+    assert three.replay(old, from_=call_id(old, 1), overrides=overrides).wait(PATIENCE) == [10, 20, 30]
+    assert ran == []
+
+
+@pytest.mark.parametrize("key", ["mul", "wait.mul", "checkpoint", "checkpoint.", ".mul", ""])
+def test_an_override_of_another_prefix_is_refused(log: EventLog, old: str, key: str) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match="checkpoint"):
+        three.replay(old, from_="mul", overrides={key: 1})
+    assert log.last_position() == before
+
+
+def test_an_override_of_an_unknown_call_is_refused(old: str) -> None:
+    with pytest.raises(KitaruStateError, match="'mul'"):
+        three.replay(old, from_="mul", overrides={"checkpoint.sub": 1})
+
+
+def test_an_ambiguous_override_is_refused(old: str) -> None:
+    with pytest.raises(KitaruStateError, match="call id"):
+        three.replay(old, from_="mul", overrides={"checkpoint.add": 1})
+
+
+def test_an_override_that_does_not_encode_is_refused(log: EventLog, old: str) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError):
+        three.replay(old, from_="mul", overrides={"checkpoint.mul": threading.Lock()})
+    assert log.last_position() == before
+
+
+@pytest.mark.parametrize("given", [{"m": 1}, {"n": threading.Lock()}], ids=["unknown", "not encodable"])
+def test_wrong_inputs_are_refused(log: EventLog, old: str, given: dict[str, Any]) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError):
+        three.replay(old, from_="mul", **given)
+    assert log.last_position() == before
+
+
+def test_an_override_keeps_its_type(old: str) -> None:
+    @flow
+    def told() -> Any:
+        return [typed()]
+
+    @checkpoint
+    def typed() -> tuple[int, ...]:
+        return (1,)
+
+    handle = told.run()
+    handle.wait(PATIENCE)
+    assert told.replay(handle.exec_id, from_="typed", overrides={"checkpoint.typed": (1, 2)}).wait(PATIENCE) == [(1, 2)]
+
+
+def test_a_call_with_an_argument_that_does_not_encode_runs_again(log: EventLog) -> None:
+    @flow
+    def uses() -> list[Any]:
+        return [opaque(threading.Lock()), add(1)]
+
+    handle = uses.run()
+    handle.wait(PATIENCE)
+    ran.clear()
+    assert uses.replay(handle.exec_id, from_="add").wait(PATIENCE) == ["called", 2]
+    assert ran == [("opaque",), ("add", 1, 1)]
+
+
+# --- the code goes another way -------------------------------------------------------------------------------------------
+
+
+@flow
+def branches(n: int) -> list[int]:
+    first = add(n)
+    second = mul(first, 2) if first < 5 else mul(first, 200)
+    third = add(100) if first < 5 else mul(0, 0)
+    return [first, second, third, add(third)]
+
+
+def test_a_changed_input_may_take_another_branch(log: EventLog) -> None:
+    handle = branches.run(1)
+    handle.wait(PATIENCE)
+    assert ids_of(log, handle.exec_id) == ["add", "mul", "add_2", "add_3"]
+    assert branches.replay(handle.exec_id, from_="add_3", n=10).wait(PATIENCE) == [11, 2200, 0, 1]
+
+
+def test_an_override_may_take_another_branch(log: EventLog) -> None:
+    handle = branches.run(1)
+    handle.wait(PATIENCE)
+    again = branches.replay(handle.exec_id, from_="add_3", overrides={f"checkpoint.{call_id(handle.exec_id, 1)}": 9})
+    assert again.wait(PATIENCE) == [9, 1800, 0, 1]
+
+
+def test_another_answer_may_take_another_branch(log: EventLog) -> None:
+    @flow
+    def decides() -> list[int]:
+        first = add(1)
+        second = mul(first, 2) if wait(schema=bool, name="ok") else 0
+        return [first, second, add(50)]
+
+    handle = decides.run()
+    answer(log, asked(log, handle, "ok"), "ok", True)
+    assert handle.wait(PATIENCE) == [2, 4, 51]
+    again = decides.replay(handle.exec_id, from_="add_2")
+    answer(log, asked(log, again, "ok"), "ok", False)
+    assert again.wait(PATIENCE) == [2, 0, 51]
+
+
+def test_an_opaque_call_that_runs_again_may_take_another_branch(log: EventLog) -> None:
+    @checkpoint
+    def looks(client: Any) -> bool:
+        return not changed
+
+    @flow
+    def decides() -> list[int]:
+        return [add(1) if looks(threading.Lock()) else 0, mul(1, 1)]
+
+    handle = decides.run()
+    handle.wait(PATIENCE)
+    changed["now"] = True
+    assert decides.replay(handle.exec_id, from_="mul").wait(PATIENCE) == [0, 1]
+
+
+@flow
+def shrinks() -> list[int]:
+    found = [add(1)]
+    if not changed:
+        found.append(mul(2, 2))
+    return [*found, add(5)]
+
+
+def test_code_that_no_longer_makes_a_recorded_call_is_divergence(log: EventLog) -> None:
+    handle = shrinks.run()
+    handle.wait(PATIENCE)
+    changed["removed"] = True
+    again = shrinks.replay(handle.exec_id, from_="add_2")
+    with pytest.raises(KitaruDivergenceError, match="'mul'") as failed:
+        again.wait(PATIENCE)
+    assert failed.value.failure_origin == "divergence"
+    assert again.status == "failed"
+
+
+def test_a_call_behind_the_chosen_one_may_be_gone(log: EventLog) -> None:
+    handle = shrinks.run()
+    handle.wait(PATIENCE)
+    changed["removed"] = True
+    assert shrinks.replay(handle.exec_id, from_=call_id(handle.exec_id, 1)).wait(PATIENCE) == [2, 6]
+
+
+def test_a_new_call_runs(log: EventLog) -> None:
+    @flow
+    def grows() -> list[int]:
+        found = [add(1)]
+        if changed:
+            found.append(mul(7, 7))
+        return [*found, add(5)]
+
+    handle = grows.run()
+    handle.wait(PATIENCE)
+    ran.clear()
+    changed["added"] = True
+    assert grows.replay(handle.exec_id, from_="add_2").wait(PATIENCE) == [2, 49, 6]
+    assert ran == [("mul", 7, 7), ("add", 5, 1)]
+
+
+# --- waits, facts, async -------------------------------------------------------------------------------------------------
+
+
+@flow
+def asks() -> list[Any]:
+    first = add(1)
+    return [first, wait(schema=int, name="n", timeout=0), mul(first, 5)]
+
+
+def test_waits_are_asked_anew(log: EventLog) -> None:
+    handle = asks.run()
+    answer(log, suspended(log, handle, "n"), "n", 1)
+    assert handle.wait(PATIENCE) == [2, 1, 10]
+    again = asks.replay(handle.exec_id, from_="mul")
+    answer(log, suspended(log, again, "n"), "n", 2)
+    assert again.wait(PATIENCE) == [2, 2, 10]
+
+
+def test_a_waiting_execution_is_replayed_while_it_waits(log: EventLog) -> None:
+    handle = asks.run()
+    exec_id = suspended(log, handle, "n")
+    again = asks.replay(exec_id, from_="add")
+    suspended(log, again, "n")
+    assert pending(log, exec_id) == ["n"]
+
+
+def test_a_live_execution_is_not_replayed(log: EventLog) -> None:
+    @flow
+    def stays() -> Any:
+        return [add(1), wait(schema=int, name="n")]
+
+    exec_id = asked(log, stays.run(), "n")
+    before = log.last_position()
+    with pytest.raises(KitaruStateError, match="running"):
+        stays.replay(exec_id, from_="add")
+    assert log.last_position() == before
+
+
+def test_timers_are_slept_anew(log: EventLog, clock: FakeClock) -> None:
+    @flow
+    def naps() -> list[int]:
+        first = add(1)
+        kitaru.sleep(60)
+        return [first, mul(1, 1)]
+
+    handle = naps.run()
+    asked(log, handle, "sleep")
+    clock.advance(60)
+    handle.wait(PATIENCE)
+    again = naps.replay(handle.exec_id, from_="mul")
+    asked(log, again, "sleep")
+    clock.advance(60)
+    assert again.wait(PATIENCE) == [2, 1]
+
+
+def test_the_body_of_a_replay_logs_and_saves_again(log: EventLog) -> None:
+    @flow
+    def facts() -> int:
+        kitaru.log(place=1)
+        kitaru.save("report", 5)
+        return add(1)
+
+    handle = facts.run()
+    handle.wait(PATIENCE)
+    again = facts.replay(handle.exec_id, from_="add")
+    again.wait(PATIENCE)
+    assert sorted(types_of(log, again.exec_id)[:2]) == ["ArtifactSaved", "MetadataLogged"]
+
+
+@flow
+async def gathered(n: int) -> list[int]:
+    async def two(x: int) -> int:
+        return await amul(await aadd(x), 10)
+
+    return list(await asyncio.gather(*(two(x) for x in range(n))))
+
+
+@checkpoint
+async def aadd(x: int) -> int:
+    ran.append(("aadd", x))
+    await asyncio.sleep(0)
+    return x + 1
+
+
+@checkpoint
+async def amul(x: int, y: int) -> int:
+    ran.append(("amul", x))
+    return x * y
+
+
+def test_each_branch_of_an_async_flow_takes_its_own_results_over(log: EventLog) -> None:
+    handle = gathered.run(3)
+    assert handle.wait(PATIENCE) == [10, 20, 30]
+    ran.clear()
+    first = ids_of(log, handle.exec_id).index("2/amul") + 1
+    assert gathered.replay(handle.exec_id, from_=call_id(handle.exec_id, first)).wait(PATIENCE) == [10, 20, 30]
+    assert ("amul", 2) in ran
+    assert not [what for what in ran if what[0] == "aadd"]
+
+
+def test_an_async_replay_waits_anew(log: EventLog) -> None:
+    @flow
+    async def both() -> list[Any]:
+        return list(await asyncio.gather(aadd(1), wait_async(schema=int, name="n")))
+
+    handle = both.run()
+    answer(log, asked(log, handle, "2/n"), "n", 5)
+    assert handle.wait(PATIENCE) == [2, 5]
+    ran.clear()
+    again = both.replay(handle.exec_id, from_="aadd", overrides={"checkpoint.aadd": 9})
+    answer(log, asked(log, again, "2/n"), "n", 6)
+    assert again.wait(PATIENCE) == [9, 6]
+    assert ran == []
+
+
+# --- replays of replays, crashes -----------------------------------------------------------------------------------------
+
+
+def test_a_replay_of_a_replay_takes_over_what_that_took_over(log: EventLog, old: str) -> None:
+    middle = three.replay(old, from_="add_2", overrides={"checkpoint.mul": 50})
+    middle.wait(PATIENCE)
+    ran.clear()
+    last = three.replay(middle.exec_id, from_="add_2")
+    assert last.wait(PATIENCE) == [2, 50, 150]
+    assert ran == [("add", 50, 100)]
+    assert of_type(log, last.exec_id, ExecutionStarted)[0].original_exec_id == middle.exec_id
+
+
+def test_a_replay_of_a_failed_replay_goes_on_from_there(log: EventLog) -> None:
+    @flow
+    def breaks() -> list[int]:
+        first = add(1)
+        if not changed:
+            raise ValueError
+        return [first, mul(first, 2)]
+
+    handle = breaks.run()
+    with pytest.raises(KitaruError):
+        handle.wait(PATIENCE)
+    changed["mended"] = True
+    ran.clear()
+    assert breaks.replay(handle.exec_id, from_="add", overrides={"checkpoint.add": 5}).wait(PATIENCE) == [5, 10]
+
+
+def test_a_replay_that_failed_is_retried_as_a_replay(log: EventLog, old: str) -> None:
+    @checkpoint
+    def flaky(x: int) -> int:
+        if not changed:
+            raise ConnectionError
+        return x
+
+    @flow
+    def uses(n: int) -> list[int]:
+        return [add(n), flaky(mul(n, 2))]
+
+    handle = uses.run(3)
+    with pytest.raises(KitaruError):
+        handle.wait(PATIENCE)
+    again = uses.replay(handle.exec_id, from_="flaky")
+    with pytest.raises(KitaruError):
+        again.wait(PATIENCE)
+    changed["mended"] = True
+    ran.clear()
+    runner = operations.retry(log, again.exec_id, flow=uses)
+    assert runner is not None
+    runner.join()
+    assert (again.get(), ran) == ([4, 6], [])
+
+
+def test_a_crashed_replay_goes_on_as_a_replay(log: EventLog, old: str) -> None:
+    handle = three.replay(old, from_="add_2", overrides={"checkpoint.mul": 50})
+    expected = handle.wait(PATIENCE)
+    for events in prefixes(events_of(log, handle.exec_id)):
+        ran.clear()
+        crashed = copy_of(log, events)
+        assert gone_on(log, three, crashed) == expected, f"after {len(events)} events"
+        assert ran in ([], [("add", 50, 100)])
+
+
+def test_a_replay_that_crashes_at_every_append_recovers_to_the_same_result(log: EventLog, old: str) -> None:
+    for at in range(1, 6):
+        queued = replay(log, old, three, "mul", None, {}, detach=True)
+        run_on(CrashingLog(log, at), three, queued.exec_id)
+        if not queued.status.is_finished:
+            assert gone_on(log, three, queued.exec_id) == [2, 6, 106]
+        assert FlowHandle(log, queued.exec_id, three, None).get() == [2, 6, 106]
+
+
+def test_a_detached_replay_is_left_to_a_worker(log: EventLog, old: str) -> None:
+    queued = replay(log, old, three, "mul", None, {}, detach=True)
+    assert recovery.lost_executions(log, "default") == [queued.exec_id]
+    assert of_type(log, queued.exec_id, ExecutionStarted)[0].stack == "worker"
+
+
+def test_a_replay_whose_original_is_gone_is_refused_and_stays_as_it_was(log: EventLog, old: str) -> None:
+    queued = replay(log, old, three, "mul", None, {}, detach=True)
+    log.delete(old)
+    before = log.head(queued.exec_id)
+    for go_on in (lambda: recovery.take_over(log, queued.exec_id, three), lambda: operations.resume(log, queued.exec_id)):
+        with pytest.raises(KitaruRuntimeError, match="gone"):
+            go_on()
+    assert log.head(queued.exec_id) == before
+
+
+def test_a_replay_of_what_was_erased_says_so(log: EventLog, old: str) -> None:
+    log.erase(old, "me", 1)
+    before = log.last_position()
+    with pytest.raises(KitaruNotFoundError):
+        three.replay(old, from_="mul")
+    assert log.last_position() == before
+
+
+def test_is_replay_is_true_once_a_result_was_taken_over(log: EventLog) -> None:
+    @flow
+    def looks() -> bool:
+        add(1)
+        return kitaru.is_replay()
+
+    handle = looks.run()
+    assert handle.wait(PATIENCE) is False
+    assert looks.replay(handle.exec_id, from_="add").wait(PATIENCE) is True
