@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from kitaru import checkpoint, flow, sleep, wait, wait_async
+from kitaru import checkpoint, current_execution_id, flow, sleep, wait, wait_async
 from kitaru.domain.commands import Cancel
 from kitaru.domain.errors import KitaruError, KitaruExecutionError, KitaruNotFoundError, KitaruRuntimeError, KitaruStateError
 from kitaru.domain.events import (
@@ -469,7 +469,7 @@ def test_a_retry_after_a_failure_beside_an_open_wait_asks_it_again(log: EventLog
     @flow
     async def fails_beside() -> Any:
         async def fails() -> None:
-            while not ran and not pending(log, handle.exec_id):  # noqa: ASYNC110
+            while not ran and not pending(log, current_execution_id()):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             if not ran:
                 ran.append(1)
