@@ -34,7 +34,11 @@ def main() -> None:
     os.dup2(2, 1)
     raw = read_frame(requests)
     threading.Thread(target=_die_with_the_parent, args=(requests.fileno(),), daemon=True).start()
-    for frame in answer_frames(raw, answers):
+    frames = answer_frames(raw, answers)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # the body may have closed it
+            stream.flush()  # before the answer: once that is read, this process is ended
+    for frame in frames:
         write_frame(answers, frame)
 
 
