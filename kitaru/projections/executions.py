@@ -66,7 +66,7 @@ _CREATE = (
     ) WITHOUT ROWID""",
     "CREATE INDEX {p}executions_by_project{g} ON {p}executions (project, number, started_at)",
     "CREATE INDEX {p}executions_by_status{g} ON {p}executions (project, status)",
-    "CREATE INDEX {p}executions_by_flow{g} ON {p}executions (flow_id)",
+    "CREATE INDEX {p}executions_by_flow{g} ON {p}executions (flow_id, status)",
     "CREATE INDEX {p}executions_by_stack{g} ON {p}executions (project, stack)",
     """CREATE INDEX {p}executions_unattended{g} ON {p}executions (project, status)
         WHERE queued = 1 OR runner IS NOT NULL""",

@@ -58,3 +58,24 @@ def test_20_newest_of_many_take_three_statements() -> None:
     found = sources.find_numbers(query, sources.Filters("default"))
     assert [next(found) for _ in range(20)] == list(range(5000, 4980, -1))
     assert len(asked) <= 3
+
+
+def test_a_flow_that_has_none_of_a_status_is_known_without_a_walk_through_its_others() -> None:
+    db = sqlite3.connect(":memory:")
+    Executions("").create(db.execute, 1)
+    db.execute("INSERT INTO flows (flow_id, flow_name, project) VALUES ('f', 'f', 'default')")
+    rows = [(n, f"e{n}", "f", "running" if n % 2 else "completed") for n in range(1, 5001)]
+    rows += [(n, f"e{n}", "g", "failed") for n in range(5001, 10001)]
+    db.executemany(
+        "INSERT INTO executions (number, exec_id, version, project, flow_id, flow_name, stack, status, started_at)"
+        " VALUES (?, ?, 1, 'default', ?, 'f', 'local', ?, 0)",
+        rows,
+    )
+    asked: list[str] = []
+
+    def query(sql: str, parameters: object) -> list[tuple[object, ...]]:
+        asked.append(sql)
+        return db.execute(sql, tuple(parameters)).fetchall()  # type: ignore[call-overload]
+
+    assert list(sources.find_numbers(query, sources.Filters("default", flow="f", statuses=("failed",)))) == []
+    assert len(asked) <= 2

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from kitaru.projections.listing.filters import Condition, Filters, Scalar
+from kitaru.projections.listing.filters import STATUSES, Condition, Filters, Scalar
 
 Query = Callable[[str, Sequence[object]], list[tuple[object, ...]]]
 """Run one constant SELECT with its parameters."""
@@ -26,7 +26,8 @@ _STATUS = """SELECT number FROM executions WHERE project = ? AND status = ? AND 
 _STACK = """SELECT number FROM executions WHERE project = ? AND stack = ? AND number <= ?
     ORDER BY number DESC LIMIT ?"""
 _FLOW_IDS = "SELECT flow_id FROM flows WHERE project = ? AND (flow_id = ? OR flow_name = ?)"
-_FLOW = "SELECT number FROM executions WHERE flow_id = ? AND number <= ? ORDER BY number DESC LIMIT ?"
+_FLOW = """SELECT number FROM executions WHERE flow_id = ? AND status = ? AND number <= ?
+    ORDER BY number DESC LIMIT ?"""
 _TAG = "SELECT number FROM execution_tags WHERE tag = ? AND number <= ? ORDER BY number DESC LIMIT ?"
 _TIME = """SELECT number FROM executions WHERE project = ? AND +started_at >= ?
     AND +started_at < ? AND number <= ? ORDER BY number DESC LIMIT ?"""
@@ -139,11 +140,12 @@ def _sources(query: Query, filters: Filters) -> list[Source]:
     project = filters.project
     found: list[Source] = [_Walk(query, _TAG, (tag,)) for tag in filters.tags]
     found.extend(_by_metadata(query, project, condition) for condition in filters.where)
-    if filters.statuses:
-        found.append(_Either([_Walk(query, _STATUS, (project, status)) for status in filters.statuses]))
-    if filters.flow is not None:
+    if filters.flow is not None:  # with its statuses in one index: "the failed ones of this flow" may be none of many
         flows = query(_FLOW_IDS, (project, filters.flow, filters.flow))
-        found.append(_Either([_Walk(query, _FLOW, row) for row in flows]))
+        statuses = filters.statuses or STATUSES
+        found.append(_Either([_Walk(query, _FLOW, (row[0], status)) for row in flows for status in statuses]))
+    elif filters.statuses:
+        found.append(_Either([_Walk(query, _STATUS, (project, status)) for status in filters.statuses]))
     if filters.stack is not None:
         found.append(_Walk(query, _STACK, (project, filters.stack)))
     if filters.since is not None or filters.until is not None:
