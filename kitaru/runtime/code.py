@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import suppress
 from hashlib import blake2b
+from stat import S_ISREG
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def _after_fork_in_child() -> None:
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 _digests: dict[str, tuple[int, int, str]] = {}
+_targets: dict[tuple[str, str], tuple[tuple[int, int, int, int], Target]] = {}
 
 
 def is_loading() -> bool:
@@ -40,10 +42,18 @@ def is_loading() -> bool:
 
 def target_of(file: str, qualname: str) -> Target:
     """Where a function is, as it is recorded: the real path, None for a shell or exec, and the file's digest."""
-    if file.startswith("<") or not os.path.isfile(file):
+    try:
+        stat = os.stat(file)
+    except (OSError, ValueError):
         return Target(file=None, qualname=qualname)
-    real = os.path.realpath(file)
-    return Target(file=real, qualname=qualname, digest=file_digest(real))
+    if file.startswith("<") or not S_ISREG(stat.st_mode):
+        return Target(file=None, qualname=qualname)
+    seen = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    known = _targets.get((file, qualname))
+    if known is None or known[0] != seen:
+        real = os.path.realpath(file)
+        known = _targets[file, qualname] = (seen, Target(file=real, qualname=qualname, digest=file_digest(real)))
+    return known[1]
 
 
 def file_digest(path: str) -> str:

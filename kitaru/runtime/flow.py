@@ -19,6 +19,7 @@ from kitaru.runtime.options import (
 )
 
 if TYPE_CHECKING:
+    from inspect import Signature
     from types import FunctionType
 
     from kitaru.runtime.handle import FlowHandle
@@ -107,6 +108,13 @@ class Flow(Generic[P, R]):
         from kitaru.runtime import replaying, start
 
         return replaying.replay(start.open_log(), exec_id, self, from_, overrides, inputs)
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        """The function's parameters."""
+        import inspect
+
+        return inspect.signature(self.fn)
 
     @functools.cached_property
     def returns(self) -> object:

@@ -62,18 +62,18 @@ class FlowHandle(Generic[R]):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            self._wait(deadline)
+            end = self._wait(deadline)
         except KeyboardInterrupt:
             process.join_all()
             raise
-        return self._value(self._log.head(self.exec_id).state)
+        return self._value(end)
 
     def get(self) -> R:
         """The value of a finished execution. Raises KitaruStateError while it is not finished, and what `wait` raises."""
         state = self._log.head(self.exec_id).state
         if not _status(state).is_finished:
             raise KitaruStateError(f"the execution {self.exec_id} is {_status(state)}; wait() for its end")
-        return self._value(state)
+        return self._value(_last_of(self._log, self.exec_id, state.version))
 
     def __await__(self) -> Generator[object, None, R]:
         return self._awaited().__await__()
@@ -85,7 +85,7 @@ class FlowHandle(Generic[R]):
         if within is not None:
             within.under_way += 1
         try:
-            await asyncio.to_thread(self._wait, None, given_up)
+            end = await asyncio.to_thread(self._wait, None, given_up)
         except RunnerLeaves:
             await asyncio.get_running_loop().create_future()  # the flow's main task is cancelled
             raise
@@ -93,9 +93,10 @@ class FlowHandle(Generic[R]):
             if within is not None:
                 within.under_way -= 1
             given_up.set()  # or a loop that ends would wait for the thread
-        return self._value(self._log.head(self.exec_id).state)
+        return self._value(end)
 
-    def _wait(self, deadline: float | None, given_up: threading.Event | None = None) -> None:
+    def _wait(self, deadline: float | None, given_up: threading.Event | None = None) -> EventBase | None:
+        """The event that ended the execution; None only when it was given up."""
         scope = current.get()
         within = scope.session if isinstance(scope, (FlowScope, CallScope)) else None
         longest = _LOOK_SECONDS if within is None and given_up is None else _LEAVE_SECONDS
@@ -106,11 +107,12 @@ class FlowHandle(Generic[R]):
             runner = cast("Runner | None", process.find(self._log.location, self.exec_id)) or self._runner
             if runner is not None and not runner.done.is_set():
                 left = _remaining(deadline, self.exec_id)
-                runner.done.wait(longest if left is None else min(left, longest))
+                if runner.done.wait(longest if left is None else min(left, longest)) and runner.end is not None:
+                    return runner.end
                 continue
             state = self._log.head(self.exec_id).state
             if _status(state).is_finished:
-                return
+                return _last_of(self._log, self.exec_id, state.version)
             if runner is not None:
                 if runner.session.epoch == state.epoch:
                     self._explain(runner)
@@ -122,6 +124,7 @@ class FlowHandle(Generic[R]):
             now = installed_clock().now()
             due = [(p.expires_at - now) / 1_000_000 for p in state.pending if p.expires_at is not None]
             self._log.changes.wait(token, max(0.0, min([longest, *due, *([] if left is None else [left])])))
+        return None
 
     def _take_over(self) -> bool:
         """Go on with it here when nobody runs it and it was not left to a worker."""
@@ -153,8 +156,7 @@ class FlowHandle(Generic[R]):
             f"`kitaru recover {self.exec_id}`"
         ) from runner.error
 
-    def _value(self, state: ExecutionState) -> R:
-        end = _last_of(self._log, self.exec_id, state.version)
+    def _value(self, end: EventBase | None) -> R:
         if isinstance(end, ExecutionCompleted):
             data = end.output.data if end.output.data is not None else self._log.load(end.output)
             return cast("R", decode(data, self._flow.returns))
@@ -177,7 +179,7 @@ def _last_of(log: EventLog, exec_id: str, version: int) -> EventBase:
     raise KitaruBackendError(f"the execution {exec_id} is finished and its end is not in the store", code="store-corrupt")
 
 
-def _error_of(end: EventBase, exec_id: str, cause: BaseException | None) -> KitaruExecutionError:
+def _error_of(end: EventBase | None, exec_id: str, cause: BaseException | None) -> KitaruExecutionError:
     if not isinstance(end, ExecutionFailed):
         return KitaruExecutionError(
             f"the execution {exec_id} was cancelled", exec_id=exec_id, status="cancelled", code="cancelled"

@@ -48,12 +48,13 @@ class _Ending:
 
 
 class Runner:
-    """One live execution. `error` is the exception that ended it, once `done` is set."""
+    """One live execution. Once `done` is set, `end` is the event that ended it, None when it can go on, and `error` why."""
 
     def __init__(self, body: Callable[..., object], session: Session) -> None:
         self.exec_id = session.exec_id
         self.store = session.log.location
         self.done = threading.Event()
+        self.end: Event | None = None
         self.error: BaseException | None = None
         self._body = body
         self._session = session
@@ -140,9 +141,10 @@ class Runner:
 
         if self._session.broken is None:
             try:
-                self._session.report(left)
+                (last,) = self._session.report(left)
             except _SomethingCameIn:
                 return False
+            self.end = last if isinstance(last, ExecutionCancelled) else None
         return True
 
     def _retry(self) -> bool:
@@ -243,7 +245,7 @@ class Runner:
             output, _ = encode_payload(value, "what the flow returned")
         except (KitaruDivergenceError, ValueNotEncodable) as refused:
             return refused
-        self._record(lambda at: ExecutionCompleted(at=at, output=output))
+        self.end = self._record(lambda at: ExecutionCompleted(at=at, output=output))
         return None
 
     def _may_retry(self, error: BaseException) -> bool:
@@ -257,13 +259,13 @@ class Runner:
             error.add_note("a checkpoint called in a flow gives its plain value; only .submit(...) gives a future to load()")
         self.error = error
         described = failures.describe(error, failures.origin_of(error))._asdict()
-        self._record(lambda at: ExecutionFailed(at=at, **described))
+        self.end = self._record(lambda at: ExecutionFailed(at=at, **described))
 
-    def _record(self, make: Callable[[int], Event]) -> None:
+    def _record(self, make: Callable[[int], Event]) -> Event:
         def build(_: ExecutionState, at: int) -> tuple[Event, ...]:
             return (make(at),)
 
-        self._session.report(build)
+        return self._session.report(build)[0]
 
 
 async def _cancelled(tasks: set[asyncio.Task[object]]) -> None:

@@ -127,7 +127,7 @@ def new_exec_id() -> str:
 
 def encoded_inputs(flow: Flow[..., object], args: tuple[object, ...], inputs: dict[str, object]) -> Payload:
     """The inputs as a flow's parameters, encoded. Raises KitaruUsageError that names the parameter."""
-    signature = inspect.signature(flow.fn)
+    signature = flow.signature
     _refuse_unknown(flow, signature, inputs)
     try:
         bound = signature.bind(*args, **inputs)

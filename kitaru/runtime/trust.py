@@ -26,12 +26,12 @@ _known: set[tuple[str, str]] = set()
 
 def trust_folder_of(store_id: str, file: str) -> None:
     """The user runs a flow of this file: its folder is trusted for the store from now on."""
-    folder = os.path.dirname(os.path.realpath(file))
-    if (store_id, folder) in _known:
+    if (store_id, file) in _known:
         return
+    folder = os.path.dirname(os.path.realpath(file))
     if folder not in _read(_path()).get(store_id, _Trusted(folders=[], trees=[]))["folders"]:
         _add(store_id, "folders", folder)
-    _known.add((store_id, folder))
+    _known.add((store_id, file))
 
 
 def trust_tree(store_id: str, path: str) -> str:
