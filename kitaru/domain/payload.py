@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 
-class Payload(BaseModel):
-    """Canonical bytes of a value. `data` never enters the event's body; None means erased or not loaded."""
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Canonical bytes of a value. `data` never enters the event's body; None means erased or not loaded.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Checked where it is part of an event that is read, not where it is made: it is made for every value.
+    """
 
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0)
-    codec: str = Field(max_length=16)
-    data: bytes | None = Field(default=None, exclude=True, repr=False)
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+    codec: Annotated[str, Field(max_length=16)]
+    data: Annotated[bytes | None, Field(exclude=True)] = field(default=None, repr=False)
 
     @classmethod
     def of(cls, data: bytes, codec: str) -> Self:
         """The payload of `data`, encoded by `codec`."""
-        return cls.model_construct(digest=digest_of(data), size=len(data), codec=codec, data=data)
+        return cls(digest_of(data), len(data), codec, data)
+
+    def carrying(self, data: bytes | None) -> Self:
+        """The same payload with its bytes, or without."""
+        return replace(self, data=data)
 
 
 def digest_of(data: bytes) -> str:

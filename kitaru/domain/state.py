@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from kitaru.domain.events import (
     AttemptFailed,
@@ -32,6 +32,7 @@ from kitaru.domain.events import (
     WaitOpened,
     WaitResolved,
 )
+from kitaru.domain.outline import CallCompleted, CallStarted
 from kitaru.domain.status import ExecutionStatus
 
 
@@ -135,32 +136,50 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
             return state._replace(version=version)
 
 
-def fold(state: ExecutionState, events: Iterable[Event]) -> ExecutionState:
+Folded = Event | CallStarted | CallCompleted
+
+
+def fold(state: ExecutionState, events: Iterable[Folded]) -> ExecutionState:
     """The state after `events`: what `evolve` gives one by one, without building the states between.
 
-    The two events that a call consists of are nearly all of a long stream; only they are handled here.
+    The two events that a call consists of are nearly all of a long stream; only they are handled here. Their calls are
+    collected in sets: to set one bit of a number copies all of it.
     """
-    version, calls, in_flight, completed = state.version, state.calls, state.in_flight, state.completed
-    attempts = dict(state.attempts)
+    version, calls, attempts = state.version, state.calls, dict(state.attempts)
+    started: set[int] = set()
+    completed: set[int] = set()
+
+    def folded() -> ExecutionState:
+        ended = _bits(completed)
+        in_flight = (state.in_flight & ~ended) | _bits(started)
+        done = state.completed | ended
+        return state._replace(version=version, calls=calls, attempts=attempts, in_flight=in_flight, completed=done)
+
     for event in events:
-        if type(event) is AttemptStarted:
+        if type(event) is CallStarted or type(event) is AttemptStarted:  # a model's class answers isinstance slowly
             version += 1
             call = event.call
             calls = max(calls, call)
             attempts[call] = event.attempt
-            in_flight |= 1 << call
-        elif type(event) is CheckpointCompleted:
+            started.add(call)
+        elif type(event) is CallCompleted or type(event) is CheckpointCompleted:
             version += 1
             call = event.call
             attempts.pop(call, None)
-            in_flight &= ~(1 << call)
-            completed |= 1 << call
+            started.discard(call)
+            completed.add(call)
         else:
-            state = state._replace(version=version, calls=calls, attempts=attempts, in_flight=in_flight, completed=completed)
-            state = evolve(state, event)
-            version, calls, in_flight, completed = state.version, state.calls, state.in_flight, state.completed
-            attempts = dict(state.attempts)
-    return state._replace(version=version, calls=calls, attempts=attempts, in_flight=in_flight, completed=completed)
+            state = evolve(folded(), cast("Event", event))
+            version, calls, attempts = state.version, state.calls, dict(state.attempts)
+            started, completed = set(), set()
+    return folded()
+
+
+def _bits(calls: set[int]) -> int:
+    found = bytearray((max(calls, default=0) >> 3) + 1)
+    for call in calls:
+        found[call >> 3] |= 1 << (call & 7)
+    return int.from_bytes(found, "little")
 
 
 def _ended(state: ExecutionState, status: ExecutionStatus) -> ExecutionState:

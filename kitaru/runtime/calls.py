@@ -23,6 +23,7 @@ from kitaru.domain.events import (
     Event,
     InputsDiffered,
 )
+from kitaru.domain.outline import CallCompleted
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState
 from kitaru.runtime import bodies, failures, reuse
@@ -38,7 +39,7 @@ logger = logging.getLogger("kitaru")
 _LONGEST_PAUSE = 1e9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What a call came to: a value, or the exception that reaches the flow. `call` is its ordinal."""
 
@@ -148,7 +149,7 @@ def _known(prepared: Prepared) -> Outcome | _Fresh:
         if taken is None:
             session.original.runs(prepared.invocation_id)
         else:
-            output = taken.output.model_copy(update={"data": session.load(taken.output)})
+            output = taken.output.carrying(session.load(taken.output))
             return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
     return _Fresh(digest, opaque, recorded, key)
 
@@ -208,11 +209,12 @@ def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, dige
             )
             raise session.divergence
         logger.warning("%s: inputs differ from the recorded ones; the recorded outcome is used", prepared.invocation_id)
-        recorded.input_digests.append(digest)
+        recorded.input_digests += (digest,)
         session.report(lambda _, at: (InputsDiffered(at=at, call=recorded.call, input_digest=digest),))
-    if recorded.output is not None:
-        value = decode(session.load(recorded.output), prepared.checkpoint.returns)
-        return Outcome(recorded.call, value)
+    completed = recorded.completed
+    if completed is not None:
+        data = completed.data if type(completed) is CallCompleted else session.load(completed.output)
+        return Outcome(recorded.call, decode(data, prepared.checkpoint.returns))
     assert recorded.failure is not None
     return Outcome(recorded.call, error=failures.rebuild(recorded.failure))
 

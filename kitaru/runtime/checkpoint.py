@@ -49,6 +49,7 @@ class Checkpoint(Generic[P, R]):
         self.name = checked_name(fn.__name__, "the checkpoint's name")
         if "/" in self.name:
             raise KitaruUsageError(f"the checkpoint's name {self.name!r} contains '/'")
+        self._what = f"the checkpoint {self.name!r}"
         what = f"@checkpoint on {self.name}:"
         self.retries = checked_count(retries, f"{what} retries")
         self.retry_delay = checked_seconds(retry_delay, f"{what} retry_delay")
@@ -84,7 +85,7 @@ class Checkpoint(Generic[P, R]):
         """
         from kitaru.runtime import calls
 
-        scope = flow_scope(f"the checkpoint {self.name!r}")
+        scope = flow_scope(self._what)
         if self.is_async:
             if not scope.session.is_async:
                 raise KitaruContextError(
@@ -131,10 +132,9 @@ class Checkpoint(Generic[P, R]):
         if names is not None and len(args) <= len(names):
             bound = dict(zip(names, args, strict=False))
             if not kwargs:
-                rest = self._rest_after(len(args))
+                rest = self._rests.get(len(args)) or self._rest_after(len(args))
                 if rest is not None:
-                    bound.update(rest)
-                    return bound
+                    return bound | rest
             elif bound.keys().isdisjoint(kwargs):
                 merged = {**self._defaults, **bound, **kwargs}
                 if len(merged) == len(names) and all(name in merged for name in names):

@@ -120,7 +120,8 @@ def has_futures(prepared: Prepared) -> bool:
     for value in prepared.args:
         if isinstance(value, (CheckpointFuture, FutureList)):
             return True
-    return any(isinstance(value, (CheckpointFuture, FutureList)) for value in prepared.kwargs.values())
+    kwargs = prepared.kwargs
+    return bool(kwargs) and any(isinstance(value, (CheckpointFuture, FutureList)) for value in kwargs.values())
 
 
 def _futures_in(prepared: Prepared) -> list[CheckpointFuture[object]]:

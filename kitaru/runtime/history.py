@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Self
+from collections.abc import Callable, Iterable
+from typing import Literal, Self, cast
 
 from kitaru.domain.errors import KitaruDivergenceError
 from kitaru.domain.events import (
@@ -26,31 +26,38 @@ from kitaru.domain.events import (
     WaitOpened,
     WaitResolved,
 )
+from kitaru.domain.outline import CallCompleted, CallStarted
 from kitaru.domain.payload import Payload
 from kitaru.store.log import Reads
+from kitaru.store.outline import Outlined
 
 
 class RecordedCall:
     """One checkpoint call as recorded: open, completed or failed."""
 
-    __slots__ = ("attempt", "call", "consumed", "failure", "failures", "input_digests", "is_optional", "name", "output")
+    __slots__ = ("attempt", "call", "completed", "consumed", "failure", "failures", "input_digests", "is_optional", "name")
 
     def __init__(self, call: int, name: str, input_digest: str) -> None:
         self.call = call
         self.name = name
-        self.input_digests = [input_digest]
+        self.input_digests: tuple[str, ...] = (input_digest,)
         self.attempt = 0
         self.failures = 0
-        self.output: Payload | None = None
+        self.completed: CallCompleted | CheckpointCompleted | CheckpointReused | None = None
         self.failure: FailureFields | None = None
         self.consumed = False
         self.is_optional = False
         """Whether a call before it failed and ran again since: with another outcome the code may not make this one."""
 
     @property
+    def output(self) -> Payload | None:
+        """The result, None when there is none."""
+        return None if self.completed is None else self.completed.output
+
+    @property
     def has_outcome(self) -> bool:
         """Whether the call completed or failed."""
-        return self.output is not None or self.failure is not None
+        return self.completed is not None or self.failure is not None
 
 
 class RecordedWait:
@@ -92,21 +99,31 @@ class History:
     def read(cls, log: Reads, exec_id: str) -> Self:
         """The index of everything that is recorded of an execution. Raises KitaruNotFoundError."""
         history = cls()
-        for recorded in log.read(exec_id):
-            history.add(recorded.event)
+        history.extend(log.outline(exec_id))
         return history
 
+    def extend(self, events: Iterable[Outlined]) -> None:
+        """Take recorded events in, in stream order."""
+        by_id, by_call = self._by_id, self._by_call
+        for event in events:
+            if type(event) is CallStarted:
+                recorded = RecordedCall(event.call, event.name, event.input_digest)
+                recorded.attempt = event.attempt
+                by_id[event.invocation_id] = by_call[event.call] = recorded
+            elif type(event) is CallCompleted:
+                by_call[event.call].completed = event
+            else:
+                self.add(cast("EventBase", event))
+
     def add(self, event: EventBase) -> None:
-        """Take one recorded event in, in stream order."""
-        if type(event) is AttemptStarted:  # the two that a long stream consists of come first, without a match
-            if event.invocation_id is not None and event.name is not None and event.input_digest is not None:
-                self._open(event.call, event.invocation_id, event.name, event.input_digest)
-            self._by_call[event.call].attempt = event.attempt
-            return
-        if type(event) is CheckpointCompleted:
-            self._by_call[event.call].output = event.output
-            return
+        """Take one recorded event in."""
         match event:
+            case AttemptStarted():
+                if event.invocation_id is not None and event.name is not None and event.input_digest is not None:
+                    self._open(event.call, event.invocation_id, event.name, event.input_digest)
+                self._by_call[event.call].attempt = event.attempt
+            case CheckpointCompleted():
+                self._by_call[event.call].completed = event
             case AttemptFailed():
                 call = self._by_call[event.call]
                 call.failures += event.retry_after is not None
@@ -114,9 +131,9 @@ class History:
             case CheckpointFailed():
                 self._by_call[event.call].failure = self._last_failure.get(event.call)
             case CheckpointReused():
-                self._open(event.call, event.invocation_id, event.name, event.input_digest).output = event.output
+                self._open(event.call, event.invocation_id, event.name, event.input_digest).completed = event
             case InputsDiffered():
-                self._by_call[event.call].input_digests.append(event.input_digest)
+                self._by_call[event.call].input_digests += (event.input_digest,)
             case ExecutionRetried():
                 self.automatic_retries = self.automatic_retries + 1 if event.automatic else 0
                 first = min((call.call for call in self._by_call.values() if call.failure is not None), default=None)
@@ -154,9 +171,10 @@ class History:
     def made(self, invocation_id: str) -> None:
         """The code makes a call. Without a recorded outcome it runs anew: what was recorded later is optional now."""
         recorded = self._by_id.get(invocation_id)
-        if recorded is not None and recorded.has_outcome:
+        if recorded is not None and (recorded.completed is not None or recorded.failure is not None):
             recorded.consumed = True
-            self._reached = max(self._reached, recorded.call)
+            if recorded.call > self._reached:
+                self._reached = recorded.call
         else:
             self.runs_anew(None if recorded is None else recorded.call)
 
@@ -174,7 +192,7 @@ class History:
         for call in self._by_call.values():
             call.failure = None
             if reopens(call):
-                call.output = None
+                call.completed = None
 
     def find_wait(self, invocation_id: str) -> RecordedWait | None:
         """The recorded wait of that id, or None."""
@@ -189,7 +207,7 @@ class History:
         missing = [
             (recorded.call, ident)
             for ident, recorded in self._by_id.items()
-            if recorded.output is not None
+            if recorded.completed is not None
             and not (recorded.consumed or recorded.is_optional)
             and (self._anew_after is None or recorded.call < self._anew_after)
         ]

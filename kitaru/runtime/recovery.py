@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.commands import Claim
 from kitaru.domain.decide import is_ready
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
-from kitaru.domain.events import Event, ExecutionStarted, RunnerClaimed
-from kitaru.domain.state import ABSENT, fold
+from kitaru.domain.events import ExecutionStarted, RunnerClaimed
+from kitaru.domain.state import ABSENT, Folded, fold
 from kitaru.runtime import code, process
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History
@@ -22,6 +23,7 @@ from kitaru.store.log import EventLog, Head
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
+_AT_ONCE = 1024
 _LIST_UNFINISHED = """SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'running'
     UNION SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'waiting'
         AND (queued = 1 OR runner IS NOT NULL)
@@ -99,16 +101,12 @@ def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds
     from kitaru.runtime.replaying import original_of
 
     head = log.head(exec_id)
-    history = History()
-
-    def indexed() -> Iterator[Event]:
-        for recorded in log.read(exec_id, limit=head.version):
-            event = cast("Event", recorded.event)
-            history.add(event)
-            yield event
-
+    history, state = History(), ABSENT
+    events = log.outline(exec_id, limit=head.version)
     with _without_collecting():
-        state = fold(ABSENT, indexed())
+        while batch := list(islice(events, _AT_ONCE)):
+            history.extend(batch)
+            state = fold(state, cast("list[Folded]", batch))
     if history.started is None:
         raise KitaruNotFoundError(f"the execution {exec_id} has no events in the store {log.location}")
     if state.runner != log.leases.acquire():

@@ -155,5 +155,4 @@ def _select(history: History, exec_id: str, selector: str) -> RecordedCall:
 
 
 def _with_data(log: EventLog, payload: Payload) -> Payload:
-    data = payload.data if payload.data is not None else log.load(payload)
-    return payload.model_copy(update={"data": data})
+    return payload if payload.data is not None else payload.carrying(log.load(payload))

@@ -59,7 +59,7 @@ def find(session: Session, key: str) -> Reusable | None:
         for recorded in session.log.read(exec_id, after=version - 1, limit=1):
             event = recorded.event
             if isinstance(event, CheckpointCompleted) and event.reuse_key == key:
-                output = event.output.model_copy(update={"data": session.load(event.output)})
+                output = event.output.carrying(session.load(event.output))
                 return Reusable(call_id(exec_id, event.call), output)
     return None
 

@@ -260,8 +260,7 @@ class Session:
         """Begin the body anew: ids are given from the start again."""
         with self._lock:  # what comes in meanwhile is added to the new index, not to the old one
             self.history = History()
-            for recorded in self.log.read(self.exec_id, limit=self.state.version):
-                self.history.add(recorded.event)
+            self.history.extend(self.log.outline(self.exec_id, limit=self.state.version))
         self.taken.clear()
         self.awaited.clear()
         self.parked.clear()

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 
 GENESIS = bytes(32)
 """What the first event of a stream has for a previous digest."""
 
 
+Link = Callable[[bytes, int, str, int, str, bytes], bytes]
+"""From the digest before, and an event's version, type, schema version, id and body, to its digest."""
+
+
+def linker(exec_id: str) -> Link:
+    """How to link the events of one stream. Texts are preceded by their length, so that no two events share their input."""
+    prefix = f"{len(exec_id)}:{exec_id}"
+
+    def link(previous: bytes, version: int, name: str, v: int, event_id: str, body: bytes) -> bytes:
+        head = f"{prefix}{version},{v},{len(name)}:{name}{len(event_id)}:{event_id}"
+        return blake2b(previous + head.encode() + body, digest_size=32).digest()
+
+    return link
+
+
 def link(previous: bytes, exec_id: str, version: int, name: str, v: int, event_id: str, body: bytes) -> bytes:
-    """The digest of one event. Texts are preceded by their length, so that no two events share their input."""
-    head = f"{len(exec_id)}:{exec_id}{version},{v},{len(name)}:{name}{len(event_id)}:{event_id}"
-    return blake2b(previous + head.encode() + body, digest_size=32).digest()
+    """The digest of one event of any stream."""
+    return linker(exec_id)(previous, version, name, v, event_id, body)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what only lists needs none of the events' classes
     from kitaru.domain.events import EventBase
     from kitaru.domain.payload import Payload
     from kitaru.domain.state import ExecutionState
+    from kitaru.store.outline import Outlined
 
 
 class Head(NamedTuple):
@@ -88,6 +89,10 @@ class Reads(Protocol):
         Payloads up to the inline limit carry their bytes; for larger ones call `load`. Raises KitaruNotFoundError, and
         KitaruBackendError(code="store-corrupt") that names the event where the chain does not hold.
         """
+        ...
+
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
+        """The stream's first events as `read` gives them, those of its calls outlined: to go on with the execution."""
         ...
 
     def tail(self, *, after: int = 0, limit: int = 1000) -> list[Recorded]:

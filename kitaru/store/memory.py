@@ -27,6 +27,7 @@ from kitaru.store.chain import GENESIS
 from kitaru.store.changes import CommitSignal
 from kitaru.store.heads import known
 from kitaru.store.log import AppendConflict, Head, ProjectorFactory, Recorded, Tombstone
+from kitaru.store.outline import Outlined, outline
 from kitaru.store.rows import StoredRow, recorded, unfold
 from kitaru.store.sqlite.failures import typed
 
@@ -245,6 +246,13 @@ class MemoryLog:
             before = self.recorder.rows(exec_id, after - 1, after)
             rows = self.recorder.rows(exec_id, after, end)
             return unfold(rows, stream.head.number, exec_id, after, before[0][5] if before else GENESIS, stream.erased)
+
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
+        """The stream's first events, those of its calls outlined. See Reads.outline."""
+        with self._using():
+            stream = self._stream(exec_id)
+            end = stream.head.version if limit is None else min(stream.head.version, limit)
+            return outline(self.recorder.rows(exec_id, 0, end), stream.head.number, exec_id, 0, GENESIS, stream.erased)
 
     def tail(self, *, after: int = 0, limit: int = 1000) -> list[Recorded]:
         """Events of all executions after a position. See Reads.tail."""

@@ -6,9 +6,9 @@ Imports no eventsourcing, and the events' classes only when events are read: wha
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from kitaru.domain.errors import KitaruBackendError, KitaruNotFoundError, KitaruUsageError
 from kitaru.store.sqlite import connection as opening
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from kitaru.domain.payload import Payload
     from kitaru.store.heads import StoredHead
     from kitaru.store.log import Head, Recorded, Tombstone
+    from kitaru.store.outline import Outlined
 
-SLICE = 256
+T = TypeVar("T")
+_Unfold = Callable[[Sequence[Sequence[object]], int, str, int, bytes, int], Generator[T, None, tuple[int, bytes]]]
+SLICE = 1024
 """Rows of a stream that are in memory at once."""
 
 
@@ -79,8 +82,18 @@ class Reader:
         """The stream's events after version `after`, each checked, in constant memory: those there are at the call."""
         with self._reading() as connection:
             end = self._stored_head(connection, exec_id).head
+        from kitaru.store.rows import unfold
+
         last = end.version if limit is None else min(end.version, after + limit)
-        return self._slices(end, after, last)
+        return self._slices(end, after, last, unfold)
+
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
+        """The stream's first events, each checked, those of its calls outlined, in constant memory."""
+        with self._reading() as connection:
+            end = self._stored_head(connection, exec_id).head
+        from kitaru.store.outline import outline
+
+        return self._slices(end, 0, end.version if limit is None else min(end.version, limit), outline)
 
     def tail(self, *, after: int = 0, limit: int = 1000) -> list[Recorded]:
         """Events of all executions after a position, each checked against its own digest."""
@@ -130,9 +143,9 @@ class Reader:
             )
         return data
 
-    def _slices(self, end: Head, after: int, last: int) -> Iterator[Recorded]:
+    def _slices(self, end: Head, after: int, last: int, unfold: _Unfold[T]) -> Iterator[T]:
         from kitaru.store.chain import GENESIS
-        from kitaru.store.rows import corrupt, unfold
+        from kitaru.store.rows import corrupt
 
         version, digest = after, GENESIS
         while version < last:

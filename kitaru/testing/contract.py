@@ -16,38 +16,14 @@ from kitaru.domain.errors import (
     KitaruUsageError,
 )
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_NAME_CHARS, MAX_PAYLOAD_BYTES
+from kitaru.domain.outline import CallCompleted, CallStarted
 from kitaru.domain.payload import Payload, digest_of
 from kitaru.domain.state import ExecutionStatus
-from kitaru.store.log import AppendConflict, EventLog, Execute, Head, ProjectorFactory, Recorded
+from kitaru.store.log import AppendConflict, EventLog, Head, ProjectorFactory, Recorded
+from kitaru.testing.counts import EventCounts
 from kitaru.testing.events import append, call, completed, new_id, raises, start, started
 
 _LARGE = b"x" * (INLINE_PAYLOAD_BYTES + 1)
-
-
-class EventCounts:
-    """A read model for tests: how many events each execution has. Refuses artifacts named `refuse`, after having written."""
-
-    name = "event_counts"
-    version = 1
-
-    def __init__(self, prefix: str) -> None:
-        self.tables = (prefix + "event_counts",)
-        self._table = prefix + "event_counts"
-
-    def create(self, execute: Execute, generation: int) -> None:
-        """The table."""
-        execute("CREATE TABLE {t} (number INTEGER PRIMARY KEY, events INTEGER NOT NULL)".replace("{t}", self._table), ())
-
-    def apply(self, execute: Execute, head: Head, events: Sequence[tuple[int, e.EventBase]]) -> None:
-        """Count."""
-        sql = "INSERT INTO {t} VALUES (?1, ?2) ON CONFLICT (number) DO UPDATE SET events = events + ?2"
-        execute(sql.replace("{t}", self._table), (head.number, len(events)))
-        if any(isinstance(event, e.ArtifactSaved) and event.name == "refuse" for _, event in events):
-            raise RuntimeError("refused by the projector")
-
-    def remove(self, execute: Execute, number: int, exec_id: str) -> None:
-        """Forget."""
-        execute("DELETE FROM {t} WHERE number = ?".replace("{t}", self._table), (number,))
 
 
 class EventLogContract:
@@ -112,6 +88,23 @@ class EventLogContract:
         head = append(self.log, start(self.log), *call(1), *call(2))
         assert [r.version for r in self.log.read(head.exec_id, after=3, limit=2)] == [4, 5]
         assert [r.version for r in self.log.read(head.exec_id, after=6)] == []
+
+    def test_an_outline_tells_the_same_story(self) -> None:
+        wait = e.WaitOpened(at=3, wait=1, kind="input", invocation_id="w", name="ask", expires_at=9)
+        again = e.AttemptStarted(at=4, call=3, attempt=2)
+        large = e.CheckpointCompleted(at=5, call=3, attempt=2, output=Payload.of(_LARGE, "k1"))
+        head = append(self.log, start(self.log), *call(1, b"one"), wait, *call(2, b"")[:1], call(3)[0])
+        append(self.log, head, again, large)
+        opened, completed_, *rest = list(self.log.outline(head.exec_id))[2:]
+        assert opened == CallStarted(1, 1, "step_1", "step", "0" * 64)
+        assert isinstance(completed_, CallCompleted)
+        assert (completed_.call, completed_.output) == (1, Payload.of(b"one", "k1"))
+        assert rest[0] == wait
+        assert [type(event) for event in rest[1:]] == [CallStarted, CallStarted, e.AttemptStarted, e.CheckpointCompleted]
+
+    def test_an_outline_ends_where_it_is_asked_to(self) -> None:
+        head = append(self.log, start(self.log), *call(1), *call(2))
+        assert len(list(self.log.outline(head.exec_id, limit=4))) == 4
 
     def test_the_tail_is_in_the_order_of_the_appends(self) -> None:
         a, b = start(self.log), start(self.log)

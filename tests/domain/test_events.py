@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError
 from typing import get_args
 
 import pytest
@@ -16,6 +17,7 @@ from tests.domain.samples import EVENT_TYPES, VALUE, sample
 from tests.domain.strategies import EVENTS_BY_TYPE
 
 EVENT: TypeAdapter[EventBase] = TypeAdapter(Event)
+PAYLOAD = TypeAdapter(Payload)
 ANY = settings(max_examples=20, deadline=None, print_blob=True)
 
 EACH_TYPE = pytest.mark.parametrize("event_type", EVENT_TYPES, ids=lambda event_type: event_type.__name__)
@@ -32,11 +34,7 @@ STABLE_NAMES = {
 
 def without_data(event: EventBase) -> EventBase:
     """The event as its body alone tells it."""
-    bare = {
-        name: payload.model_copy(update={"data": None})
-        for name in type(event).payloads
-        if (payload := getattr(event, name)) is not None
-    }
+    bare = {name: payload.carrying(None) for name in type(event).payloads if (payload := getattr(event, name)) is not None}
     return event.model_copy(update=bare)
 
 
@@ -145,15 +143,15 @@ def test_a_payload_is_named_by_the_blake2b_256_of_its_bytes() -> None:
 @given(st.binary(max_size=64))
 def test_a_payload_made_from_bytes_is_a_valid_one(data: bytes) -> None:
     made = Payload.of(data, "k1")
-    assert Payload.model_validate(made.model_dump() | {"data": data}) == made
+    assert PAYLOAD.validate_python({**PAYLOAD.dump_python(made), "data": data}) == made
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "G" * 64, "A" * 64, "0" * 64 + "\n"])
 def test_a_digest_is_64_lower_hexadecimal_digits(digest: str) -> None:
     with pytest.raises(ValidationError):
-        Payload(digest=digest, size=0, codec="k1")
+        PAYLOAD.validate_python({"digest": digest, "size": 0, "codec": "k1"})
 
 
 def test_a_payload_is_frozen() -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(FrozenInstanceError):
         VALUE.size = 1

@@ -14,7 +14,17 @@ from kitaru.domain import state as state_module
 from kitaru.domain import status as status_module
 from kitaru.domain.decide import decide
 from kitaru.domain.errors import KitaruError
-from kitaru.domain.events import Event, EventBase, ExecutionRetried, ExecutionStarted, RunnerClaimed, WaitResolved
+from kitaru.domain.events import (
+    AttemptStarted,
+    CheckpointCompleted,
+    Event,
+    EventBase,
+    ExecutionRetried,
+    ExecutionStarted,
+    RunnerClaimed,
+    WaitResolved,
+)
+from kitaru.domain.outline import CallCompleted, CallStarted
 from kitaru.domain.state import ABSENT, ExecutionState, ExecutionStatus, evolve
 from tests.domain.samples import EVENT_TYPES, VALUE, fold, sample
 from tests.domain.strategies import EVENTS, HISTORIES, LONG_HISTORIES, NUMBERS, ORDINALS
@@ -85,6 +95,22 @@ def test_fold_gives_what_evolve_gives_one_by_one_from_any_state(events: list[Eve
     before = frozen(state)
     assert state_module.fold(state, events[split:]) == fold(events)  # type: ignore[arg-type]
     assert frozen(state) == before
+
+
+def outlined(event: EventBase) -> object:
+    """The event as a store outlines it."""
+    if isinstance(event, AttemptStarted) and event.invocation_id and event.name and event.input_digest:
+        return CallStarted(event.call, event.attempt, event.invocation_id, event.name, event.input_digest)
+    if isinstance(event, CheckpointCompleted):
+        output = event.output
+        return CallCompleted(event.call, output.digest, output.size, output.codec, output.data or b"")
+    return event
+
+
+@ANY
+@given(LONG_HISTORIES)
+def test_an_outlined_history_folds_the_same(events: list[EventBase]) -> None:
+    assert state_module.fold(ABSENT, map(outlined, events)) == fold(events)  # type: ignore[arg-type]
 
 
 @ANY

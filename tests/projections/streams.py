@@ -141,7 +141,7 @@ def forgotten(stream: Stream) -> Stream:
     out = Stream()
     for version, event in enumerate(stream, 1):
         gone = {
-            name: value.model_copy(update={"data": None})
+            name: value.carrying(None)
             for name in event.payloads
             if version <= through and (value := getattr(event, name)) is not None
         }

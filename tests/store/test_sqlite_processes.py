@@ -14,7 +14,7 @@ from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
 from kitaru.store.leases import FileLeases
 from kitaru.store.sqlite.log import SQLiteLog
 from kitaru.testing import append, call, completed, start
-from kitaru.testing.contract import EventCounts
+from kitaru.testing.counts import EventCounts
 
 Spawn = Callable[..., Any]
 
@@ -22,8 +22,8 @@ _HEADER = """
 import sys, os, time
 from kitaru.store.sqlite.log import SQLiteLog
 from kitaru.testing import append, call, completed, start
-from kitaru.testing.contract import EventCounts
-from kitaru.testing.contract import EventCounts
+from kitaru.testing.counts import EventCounts
+from kitaru.testing.counts import EventCounts
 """
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruNotFoundError, KitaruUsageError
 from kitaru.domain.events import EventBase
-from kitaru.store.read import open_store
+from kitaru.store.read import SLICE, open_store
 from kitaru.store.sqlite.connection import database_path
 from kitaru.store.sqlite.log import SQLiteLog
 from kitaru.testing import append, call, completed, start
@@ -94,7 +94,7 @@ def test_a_read_in_the_middle_of_which_events_are_appended_gives_those_that_were
 
 def test_a_read_in_the_middle_of_which_the_execution_is_deleted_says_so(log: SQLiteLog) -> None:
     head = start(log)
-    head = append(log, head, *(event for number in range(1, 200) for event in call(number)), completed())
+    head = append(log, head, *(event for number in range(1, SLICE) for event in call(number)), completed())
     reading = log.read(head.exec_id)
     next(reading)
     log.delete(head.exec_id)
@@ -104,7 +104,7 @@ def test_a_read_in_the_middle_of_which_the_execution_is_deleted_says_so(log: SQL
 
 def test_a_read_in_the_middle_of_which_the_payloads_are_erased_goes_on(log: SQLiteLog) -> None:
     head = start(log)
-    head = append(log, head, *(event for number in range(1, 200) for event in call(number)), completed())
+    head = append(log, head, *(event for number in range(1, SLICE) for event in call(number)), completed())
     reading = log.read(head.exec_id)
     next(reading)
     log.erase(head.exec_id, "me", 9)

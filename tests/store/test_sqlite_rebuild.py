@@ -21,7 +21,7 @@ from kitaru.store.sqlite.connection import database_path
 from kitaru.store.sqlite.log import SQLiteLog
 from kitaru.store.sqlite.verify import verify
 from kitaru.testing import append, call, completed, start
-from kitaru.testing.contract import EventCounts
+from kitaru.testing.counts import EventCounts
 
 Spawn = Callable[..., Any]
 _LARGE = b"x" * 20_000
@@ -121,7 +121,7 @@ def test_a_rebuild_that_is_killed_changes_nothing(counted: SQLiteLog, spawn: Spa
     _filled(counted)
     before = _rows(counted)
     child = spawn(
-        "import sys, os\nfrom kitaru.store.sqlite.log import SQLiteLog\nfrom kitaru.testing.contract import EventCounts\n"
+        "import sys, os\nfrom kitaru.store.sqlite.log import SQLiteLog\nfrom kitaru.testing.counts import EventCounts\n"
         "SQLiteLog(sys.argv[1], (EventCounts,)).rebuild(lambda done, total: os.kill(os.getpid(), 9))",
         counted.location,
     )

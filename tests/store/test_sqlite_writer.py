@@ -21,7 +21,7 @@ from kitaru.store.sqlite.log import SQLiteLog
 from kitaru.store.sqlite.members import Append
 from kitaru.store.sqlite.writer import Member
 from kitaru.testing import append, call, completed, fold, new_id, start
-from kitaru.testing.contract import EventCounts
+from kitaru.testing.counts import EventCounts
 
 
 class _Holding(Member):

@@ -18,6 +18,7 @@ from kitaru.domain.state import ExecutionState
 from kitaru.store.changes import CommitSignal
 from kitaru.store.leases import FileLeases
 from kitaru.store.log import Head, OutcomeUnknown, ProjectorFactory, Reads, Recorded, Tombstone
+from kitaru.store.outline import Outlined
 from kitaru.store.read import Reader
 from kitaru.store.sqlite import forks
 from kitaru.store.sqlite.connection import LOCK_NAME, connect, database_path, make_folder, open_reader, open_writer
@@ -218,6 +219,10 @@ class SQLiteLog:
     def read(self, exec_id: str, *, after: int = 0, limit: int | None = None) -> Iterator[Recorded]:
         """The stream's events after a version. See Reads.read."""
         return self._reader.read(exec_id, after=after, limit=limit)
+
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
+        """The stream's first events, those of its calls outlined. See Reads.outline."""
+        return self._reader.outline(exec_id, limit=limit)
 
     def tail(self, *, after: int = 0, limit: int = 1000) -> list[Recorded]:
         """Events of all executions after a position. See Reads.tail."""

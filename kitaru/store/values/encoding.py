@@ -19,6 +19,8 @@ from kitaru.store.values.refusal import Refused, ValueNotEncodable, step, type_n
 from kitaru.store.values.text import HIGHEST, LOWEST, write
 
 _FREE_ATOMS = frozenset({NoneType, bool, str})
+_FEW = 8
+"""Items that are looked at one by one sooner than all at once."""
 FACTORIES: dict[str, type] = {cls.__name__: cls for cls in (list, dict, int, set, str, float, tuple, bool)}
 """What a defaultdict may call: a closed table, so that data never names a function."""
 
@@ -64,16 +66,18 @@ def is_native(value: object, depth: int = 0) -> bool:
         return LOWEST <= cast("int", value) <= HIGHEST
     else:
         return isfinite(cast("float", value)) if kind is float else kind in _FREE_ATOMS
-    kinds = set(map(type, children))
+    size = len(cast("list[Any]", value))
     if depth >= MAX_DEPTH:
-        return not kinds
-    if len(kinds) == 1:
-        if float in kinds:
-            return all(map(isfinite, children))
-        if int in kinds:
-            return min(children) >= LOWEST and max(children) <= HIGHEST
-    if kinds <= _FREE_ATOMS:
-        return True
+        return not size
+    if size > _FEW:
+        kinds = set(map(type, children))
+        if len(kinds) == 1:
+            if float in kinds:
+                return all(map(isfinite, children))
+            if int in kinds:
+                return min(children) >= LOWEST and max(children) <= HIGHEST
+        if kinds <= _FREE_ATOMS:
+            return True
     for item in children:  # noqa: SIM110 - a generator's frame would double the stack
         if type(item) not in _FREE_ATOMS and not is_native(item, depth + 1):
             return False
