@@ -19,7 +19,7 @@ from benchmarks.marks import Row
 from benchmarks.rounds import MIN_ROUNDS, ROOT
 from benchmarks.setting import Setting
 
-MEASURES = ("steps", "concurrency", "growth", "resume", "reading", "startup", "memory", "install")
+MEASURES = ("steps", "concurrency", "growth", "resume", "answers", "reading", "startup", "memory", "install")
 RESULTS = Path(__file__).with_name("results")
 WORK = ROOT / "build"
 CHARTS = (
