@@ -24,12 +24,10 @@ class CallCompleted(NamedTuple):
     """A CheckpointCompleted whose output stands inline."""
 
     call: int
-    digest: str
-    size: int
     codec: str
     data: bytes
 
     @property
     def output(self) -> Payload:
         """The result."""
-        return Payload(self.digest, self.size, self.codec, self.data)
+        return Payload.of(self.data, self.codec)

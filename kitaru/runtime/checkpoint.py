@@ -83,9 +83,8 @@ class Checkpoint(Generic[P, R]):
         `id="name"` pins the invocation id (unless the function has a parameter of that name). Raises KitaruContextError
         outside a flow's body, and the body's own exception.
         """
-        from kitaru.runtime import calls
-
         scope = flow_scope(self._what)
+        calls = scope.session.calls
         if self.is_async:
             if not scope.session.is_async:
                 raise KitaruContextError(

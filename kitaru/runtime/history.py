@@ -99,7 +99,8 @@ class History:
     def read(cls, log: Reads, exec_id: str) -> Self:
         """The index of everything that is recorded of an execution. Raises KitaruNotFoundError."""
         history = cls()
-        history.extend(log.outline(exec_id))
+        for batch in log.outline(exec_id):
+            history.extend(batch)
         return history
 
     def extend(self, events: Iterable[Outlined]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.commands import Claim
@@ -23,7 +22,6 @@ from kitaru.store.log import EventLog, Head
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
-_AT_ONCE = 1024
 _LIST_UNFINISHED = """SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'running'
     UNION SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'waiting'
         AND (queued = 1 OR runner IS NOT NULL)
@@ -102,9 +100,8 @@ def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds
 
     head = log.head(exec_id)
     history, state = History(), ABSENT
-    events = log.outline(exec_id, limit=head.version)
     with _without_collecting():
-        while batch := list(islice(events, _AT_ONCE)):
+        for batch in log.outline(exec_id, limit=head.version):
             history.extend(batch)
             state = fold(state, cast("list[Folded]", batch))
     if history.started is None:

@@ -58,6 +58,10 @@ class Session:
     def __init__(
         self, log: EventLog, head: Head, options: FlowOptions, clock: Clock, history: History, *, is_async: bool
     ) -> None:
+        from kitaru.runtime import calls
+
+        self.calls = calls
+        """What a checkpoint is called by, at hand: an import costs each call a twentieth of its time."""
         self.log = log
         self.clock = clock
         self.options = options
@@ -260,7 +264,8 @@ class Session:
         """Begin the body anew: ids are given from the start again."""
         with self._lock:  # what comes in meanwhile is added to the new index, not to the old one
             self.history = History()
-            self.history.extend(self.log.outline(self.exec_id, limit=self.state.version))
+            for batch in self.log.outline(self.exec_id, limit=self.state.version):
+                self.history.extend(batch)
         self.taken.clear()
         self.awaited.clear()
         self.parked.clear()

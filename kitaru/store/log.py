@@ -91,8 +91,11 @@ class Reads(Protocol):
         """
         ...
 
-    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
-        """The stream's first events as `read` gives them, those of its calls outlined: to go on with the execution."""
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[list[Outlined]]:
+        """The stream's first events as `read` gives them, those of its calls outlined, in batches.
+
+        To go on with the execution. Raises what `read` raises.
+        """
         ...
 
     def tail(self, *, after: int = 0, limit: int = 1000) -> list[Recorded]:

@@ -247,7 +247,7 @@ class MemoryLog:
             rows = self.recorder.rows(exec_id, after, end)
             return unfold(rows, stream.head.number, exec_id, after, before[0][5] if before else GENESIS, stream.erased)
 
-    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[list[Outlined]]:
         """The stream's first events, those of its calls outlined. See Reads.outline."""
         with self._using():
             stream = self._stream(exec_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from sys import intern
 from typing import Any
 
 from orjson import loads
@@ -19,11 +20,12 @@ Outlined = EventBase | CallStarted | CallCompleted
 
 def outline(
     rows: Iterable[Sequence[object]], number: int, exec_id: str, version: int, previous: bytes, erased: int
-) -> Generator[Outlined, None, tuple[int, bytes]]:
-    """The events of consecutive rows after (version, previous); returns the version and digest after the last.
+) -> Generator[list[Outlined], None, tuple[int, bytes]]:
+    """The events of consecutive rows after (version, previous), at once; returns the version and digest after the last.
 
     What does not outline is read by `rows.recorded`, which also says what is wrong with it.
     """
+    batch: list[Outlined] = []
     link = linker(exec_id)
     row: Any  # nothing is known of what a file says
     for row in rows:
@@ -35,8 +37,9 @@ def outline(
                 event = _READERS[name](loads(body), payload)
         except (AttributeError, KeyError, TypeError, ValueError):
             pass
-        yield recorded(row, number, exec_id, version, previous, erased).event if event is None else event
+        batch.append(recorded(row, number, exec_id, version, previous, erased).event if event is None else event)
         previous = digest
+    yield batch
     return version, previous
 
 
@@ -44,7 +47,7 @@ def _started(body: dict[str, Any], payload: bytes | None) -> CallStarted | None:
     call, attempt = body["call"], body["attempt"]
     name, ident, digest = body["name"], body["invocation_id"], body["input_digest"]
     if type(name) is type(ident) is type(digest) is str and type(call) is type(attempt) is int and payload is None:
-        return CallStarted(call, attempt, ident, name, digest) if 0 < call <= MAX_EVENTS >= attempt > 0 else None
+        return CallStarted(call, attempt, ident, intern(name), digest) if 0 < call <= MAX_EVENTS >= attempt > 0 else None
     return None
 
 
@@ -54,7 +57,7 @@ def _completed(body: dict[str, Any], payload: bytes | None) -> CallCompleted | N
     if payload is None or len(payload) != size or blake2b(payload, digest_size=32).hexdigest() != digest:
         return None
     if type(codec) is str and type(call) is int and 0 < call <= MAX_EVENTS:
-        return CallCompleted(call, digest, size, codec, payload)
+        return CallCompleted(call, intern(codec), payload)
     return None
 
 

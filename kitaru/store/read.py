@@ -87,7 +87,7 @@ class Reader:
         last = end.version if limit is None else min(end.version, after + limit)
         return self._slices(end, after, last, unfold)
 
-    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[list[Outlined]]:
         """The stream's first events, each checked, those of its calls outlined, in constant memory."""
         with self._reading() as connection:
             end = self._stored_head(connection, exec_id).head

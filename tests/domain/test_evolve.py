@@ -102,8 +102,7 @@ def outlined(event: EventBase) -> object:
     if isinstance(event, AttemptStarted) and event.invocation_id and event.name and event.input_digest:
         return CallStarted(event.call, event.attempt, event.invocation_id, event.name, event.input_digest)
     if isinstance(event, CheckpointCompleted):
-        output = event.output
-        return CallCompleted(event.call, output.digest, output.size, output.codec, output.data or b"")
+        return CallCompleted(event.call, event.output.codec, event.output.data or b"")
     return event
 
 

@@ -220,7 +220,7 @@ class SQLiteLog:
         """The stream's events after a version. See Reads.read."""
         return self._reader.read(exec_id, after=after, limit=limit)
 
-    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[Outlined]:
+    def outline(self, exec_id: str, *, limit: int | None = None) -> Iterator[list[Outlined]]:
         """The stream's first events, those of its calls outlined. See Reads.outline."""
         return self._reader.outline(exec_id, limit=limit)
 
