@@ -103,14 +103,21 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
     except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # the parser's word for it is 1
+            return _unread()
         return left.code if isinstance(left.code, int) else 0 if left.code is None else 1
     except Exception as error:
         return _failed(error)
+
+
+def _unread() -> int:
+    """Nobody reads on, which is no fault: `head` has what it wanted. What is still in the buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def _failed(error: Exception) -> int:
