@@ -50,3 +50,13 @@ async def interviews(stay: float, seconds: float) -> list[int]:
     async with asyncio.TaskGroup() as group:
         last = group.create_task(branch(3))
     return [*found, last.result()]
+
+
+@flow
+def raced(default: int | None, stay: float, lifetime: float) -> int:
+    """An even answer is its value; with an odd one it fails, and without one."""
+    instead = {} if default is None else {"default": default}
+    value = kitaru.wait(schema=int, name="n", timeout=stay, expires_in=lifetime, **instead)
+    if value % 2:
+        raise ValueError(value)
+    return value
