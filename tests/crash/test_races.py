@@ -18,12 +18,14 @@ from tests.crash.tiers import tiers
 PROCESSES = 6
 AT_ONCE = 125
 MOST_SECONDS_BETWEEN = 0.004
-ENDED_BY_COMMAND = 0.3
+MOST_SECONDS_OF_PATIENCE = 0.02
+"""How long an answer is tried again: so it meets a wait in the moment in which it was opened, and is being left."""
+ENDED_BY_COMMAND = 0.4
 """How many races know a cancel, and how many an abort: it would win over most of the rest."""
 THINGS = {
-    "queued": {"recover": 4, "resume": 2, "answer": 4, "abort": 1, "cancel": 1, "retry": 2},
-    "suspended": {"recover": 5, "resume": 3, "answer": 4, "abort": 1, "cancel": 1, "retry": 3},
-    "failed": {"recover": 2, "resume": 1, "answer": 3, "abort": 1, "cancel": 1, "retry": 5},
+    "queued": {"recover": 4, "resume": 2, "answer": 4, "abort": 2, "cancel": 1, "retry": 2},
+    "suspended": {"recover": 5, "resume": 3, "answer": 4, "abort": 2, "cancel": 1, "retry": 3},
+    "failed": {"recover": 2, "resume": 1, "answer": 3, "abort": 2, "cancel": 1, "retry": 5},
 }
 """What is done to an execution that begins so, and how often of so many. Who goes on with it past its time expires it."""
 
@@ -75,7 +77,8 @@ def run_races(chance: random.Random, forkserver: ForkServer, folder: Path) -> Co
 
 def drawn_start(chance: random.Random) -> dict[str, Any]:
     value = chance.choice([None, 3]) if (status := chance.choice(list(THINGS))) == "failed" else None
-    return {"status": status, "default": None if status == "failed" else chance.choice([None, 4, 5]), "value": value}
+    stay = chance.choice([0.0, 0.0, 0.001, 0.01])
+    return {"stay": stay, "status": status, "default": None if status == "failed" else chance.choice([None, 4, 5]), "value": value}
 
 
 def drawn_part(chance: random.Random, weights: dict[str, int], late: float) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def drawn_part(chance: random.Random, weights: dict[str, int], late: float) -> d
     for do in chance.choices(list(weights), list(weights.values()), k=chance.choice([1, 1, 2])):
         thing: dict[str, Any] = {"do": do, "after": chance.choice([0.0, chance.uniform(0, MOST_SECONDS_BETWEEN)])}
         if do == "answer":
-            thing["value"] = chance.randrange(100)
+            thing.update(value=chance.randrange(100), patience=chance.choice([0.0, 0.0, MOST_SECONDS_OF_PATIENCE]))
         if do in ("resume", "retry"):
             thing["detach"] = chance.random() < 0.4
         things.append(thing)

@@ -11,7 +11,7 @@ from typing import Any
 from saying import say
 
 from kitaru import compose
-from kitaru.domain.errors import KitaruError
+from kitaru.domain.errors import KitaruError, KitaruStateError
 from kitaru.runtime import operations, recovery
 from kitaru.runtime.clock import SystemClock, install
 from kitaru.runtime.runner import Runner
@@ -93,7 +93,6 @@ def attempt(exec_id: str, do: Callable[[], Runner | None], **what: str) -> Runne
 # --- answer, abort, cancel, expiry and retry (R8) ----------------------------------------------------------------------
 
 LIFETIME_SECONDS = 3600.0
-STAY_SECONDS = 0.015
 
 
 class ShiftedClock(SystemClock):
@@ -124,7 +123,7 @@ def prepare(starts: list[dict[str, Any]]) -> int:
 
     for start in starts:
         set_clock(late=False)
-        inputs = {"default": start["default"], "stay": STAY_SECONDS, "lifetime": LIFETIME_SECONDS}
+        inputs = {"default": start["default"], "stay": start["stay"], "lifetime": LIFETIME_SECONDS}
         exec_id = asking.raced.run(**inputs, stack="worker").exec_id
         if start["status"] != "queued":
             go_on(exec_id)
@@ -155,13 +154,24 @@ def race(process: int, rounds: list[dict[str, Any]], barrier: Barrier) -> int:
     return 0
 
 
+def answer_soon(log: EventLog, exec_id: str, value: int, by: str, patience: float) -> None:
+    """Answer as soon as the wait is open; refused when it was not for so many seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return operations.answer(log, exec_id, "n", value, by)
+        except KitaruStateError:
+            if time.monotonic() >= end:
+                raise
+
+
 def do_to(
-    log: EventLog, exec_id: str, by: str, do: str, after: float, value: int | None = None, detach: bool = False
+    log: EventLog, exec_id: str, by: str, do: str, after: float, value: int = 0, patience: float = 0.0, detach: bool = False
 ) -> Runner | None:
     """One command; the runner, when it set one going here."""
     match do:
         case "answer":
-            operations.answer(log, exec_id, "n", value, by)
+            answer_soon(log, exec_id, value, by, patience)
         case "abort":
             operations.abort_wait(log, exec_id, "n", by)
         case "cancel":
