@@ -40,7 +40,9 @@ class Raced:
     is_opened_late: bool = False
 
 
-def explain(start: Raced, done: Sequence[Sequence[Done]], recorded: Sequence[Recorded], late: Sequence[bool]) -> list[str] | None:
+def explain(
+    start: Raced, done: Sequence[Sequence[Done]], recorded: Sequence[Recorded], late: Sequence[bool]
+) -> list[str] | None:
     """The order that explains it all, or None. `done` is by process; `late` are those whose clock is past the expiry.
 
     What ended before something else began stands before it.

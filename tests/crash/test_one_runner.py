@@ -86,7 +86,9 @@ def check_one_went_on(said: list[dict], folder: Path, before: Counter[str], answ
     runs = runs_by_key(folder)
     won = {line["exec_id"]: line["how"] for line in said if line.get("refused", "") is None}
     assert Counter(line["exec_id"] for line in said if line.get("refused", "") is None) == dict.fromkeys(answers, 1)
-    assert Counter(line["refused"] for line in said if line.get("refused")) == {"KitaruStateError": (PROCESSES - 1) * len(won)}
+    assert Counter(line["refused"] for line in said if line.get("refused")) == {
+        "KitaruStateError": (PROCESSES - 1) * len(won)
+    }
     assert [line["error"] for line in said if line.get("error")] == []
     for exec_id, stream in read_streams(folder).items():
         assert stream.status == "completed"

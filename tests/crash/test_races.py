@@ -78,7 +78,12 @@ def run_races(chance: random.Random, forkserver: ForkServer, folder: Path) -> Co
 def drawn_start(chance: random.Random) -> dict[str, Any]:
     value = chance.choice([None, 3]) if (status := chance.choice(list(THINGS))) == "failed" else None
     stay = chance.choice([0.0, 0.0, 0.001, 0.01])
-    return {"stay": stay, "status": status, "default": None if status == "failed" else chance.choice([None, 4, 5]), "value": value}
+    return {
+        "stay": stay,
+        "status": status,
+        "default": None if status == "failed" else chance.choice([None, 4, 5]),
+        "value": value,
+    }
 
 
 def drawn_part(chance: random.Random, weights: dict[str, int], late: float) -> dict[str, Any]:
@@ -153,7 +158,10 @@ def test_a_refusal_without_a_reason_no_order_explains() -> None:
     refused = Done(1, "answer", "b", True, 0, 1, 4)
     assert explain(WAITING, [[], [refused]], [], [False, False]) is None
     won = Done(0, "answer", "a", False, 0, 1, 2)
-    assert explain(WAITING, [[won], [refused]], [("WaitResolved", "a", 2)], [False, False]) == ["a answer", "b answer is refused"]
+    assert explain(WAITING, [[won], [refused]], [("WaitResolved", "a", 2)], [False, False]) == [
+        "a answer",
+        "b answer is refused",
+    ]
 
 
 def test_a_reason_that_came_afterwards_is_none() -> None:
