@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kitaru import compose
-from kitaru.domain.errors import KitaruNotFoundError, KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruNotFoundError, KitaruUsageError
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ class Access:
         """The store's reader, or None when nothing was ever written there. Raises KitaruBackendError."""
         with self._opening:
             if self._reader is None and compose.store_exists(self.choice):
-                self._reader = compose.open_reader(self.choice)
+                try:
+                    self._reader = compose.open_reader(self.choice)
+                except KitaruBackendError as error:
+                    if error.code != "store-absent":
+                        raise  # absent: another process is just making it, and has committed nothing
             return self._reader
 
     def reader(self, wanted: str) -> Reader:

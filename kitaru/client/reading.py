@@ -66,7 +66,7 @@ class Reading:
         if exec_id is not None:
             return list(self.peek(exec_id).pending_waits)
         waits = [wait for found in self.list(status="waiting") for wait in found.pending_waits]
-        return sorted(waits, key=lambda wait: (wait.entered_waiting_at, wait.wait_id))
+        return sorted(waits, key=lambda wait: wait.position)
 
     def list(
         self,

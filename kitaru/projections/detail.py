@@ -145,8 +145,9 @@ class Detail:
         self._interrupt()
         for call in self.calls.values():
             if call.status == "running":
-                call.status = call.attempts[-1].status
-                call.ended_at = call.attempts[-1].ended_at
+                last = call.attempts[-1]
+                call.status = last.status
+                call.ended_at = None if last.ended_at is None else max(last.ended_at, call.started_at)
         for wait in self.open_waits:
             wait.close("cancelled", event.at)
 

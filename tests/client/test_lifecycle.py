@@ -51,10 +51,11 @@ def failed(log: EventLog, tmp_path: Path) -> Head:
 
 
 def test_the_inbox_is_over_all_executions_oldest_first(client: KitaruClient, log: EventLog) -> None:
-    suspended(log, wait(1, "late", at=90))
-    suspended(log, wait(1, "early", at=30), wait(2, "later", at=99))
+    """The oldest is the one that was recorded first: times inform, positions order."""
+    suspended(log, wait(1, "first", at=90))
+    suspended(log, wait(1, "second", at=30), wait(2, "third", at=99))
     suspended(log, wait(1, "sleep", kind="timer", question=None, expires_at=10**17))
-    assert [each.name for each in client.executions.pending_waits()] == ["early", "late", "later"]
+    assert [each.name for each in client.executions.pending_waits()] == ["first", "second", "third"]
 
 
 def test_the_inbox_is_of_one_project(client: KitaruClient, log: EventLog) -> None:

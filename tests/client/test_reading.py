@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from kitaru.client import KitaruClient
+from kitaru.compose import open_log
 from kitaru.domain import events as e
+from kitaru.domain.errors import KitaruNotFoundError
+from kitaru.settings import StoreChoice
 from kitaru.store.log import EventLog
+from kitaru.store.sqlite.connection import database_path
 from tests.client.recording import append, completed, failure, opened, started, value, wait
 
 
@@ -123,3 +129,16 @@ def test_following_waits_for_what_is_written_and_ends_with_the_execution(log: Ev
     append(log, head, opened(1), completed(1), e.ExecutionCompleted(at=9, output=value(1)))
     reader.join()
     assert seen[-3:] == ["AttemptStarted", "CheckpointCompleted", "ExecutionCompleted"]
+
+
+def test_a_store_that_is_just_being_made_has_nothing_in_it_yet(choice: StoreChoice, client: KitaruClient) -> None:
+    """The process that makes it has written the file's first page, and not committed its tables."""
+    Path(choice.location).mkdir()
+    with closing(sqlite3.connect(database_path(choice.location))) as making:
+        making.execute("PRAGMA journal_mode = WAL")
+        assert client.executions.list() == []
+        with pytest.raises(KitaruNotFoundError):
+            client.executions.get("0")
+    log = open_log(choice)
+    append(log, started(log))
+    assert len(client.executions.list()) == 1

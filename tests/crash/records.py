@@ -51,3 +51,18 @@ def read_ledger(folder: Path) -> list[dict[str, Any]]:
 def runs_by_key(folder: Path) -> Counter[str]:
     """How often each call's body has begun."""
     return Counter(line["key"] for line in read_ledger(folder))
+
+
+def runs_of_completed(stream: Stream, folder: Path, before: dict[str, int]) -> dict[str, int]:
+    """How often the body of each completed call has begun; those of `before` have not begun again since."""
+    runs = runs_by_key(folder)
+    found = {key: runs[key] for key, call in calls_of(stream).items() if call.is_completed}
+    assert {key: found.get(key) for key in before} == before, "a completed checkpoint ran again"
+    return found
+
+
+def check_call(call: Call, runs: int, kills: int) -> None:
+    """It completed; its body began at least once, and at most once more for each kill."""
+    assert call.is_completed
+    assert 1 <= runs <= 1 + kills, f"{call.invocation_id} ran {runs} times with {kills} kills"
+    assert runs <= call.attempts <= 1 + kills

@@ -15,7 +15,7 @@ import pytest
 from kitaru.client import KitaruClient
 from tests.crash.children import ForkServer, clean_environment, store_environment
 from tests.crash.inspection import Stream, last_position, read_streams
-from tests.crash.records import Call, calls_of, runs_by_key
+from tests.crash.records import calls_of, check_call, runs_by_key, runs_of_completed
 from tests.crash.tiers import tiers
 
 CALLS = 10
@@ -86,14 +86,6 @@ def check_in_flight_is_shown(stream: Stream, folder: Path, client: KitaruClient)
     return len(unfinished)
 
 
-def runs_of_completed(stream: Stream, folder: Path, before: dict[str, int]) -> dict[str, int]:
-    """How often the body of each completed call has begun; those of `before` have not begun again since."""
-    runs = runs_by_key(folder)
-    found = {key: runs[key] for key, call in calls_of(stream).items() if call.is_completed}
-    assert {key: found.get(key) for key in before} == before, "a completed checkpoint ran again"
-    return found
-
-
 def check_runs(stream: Stream, folder: Path, kills: int) -> None:
     """Every call completed once, and its body began at least once and at most once more for each kill."""
     assert stream.status == "completed"
@@ -103,12 +95,6 @@ def check_runs(stream: Stream, folder: Path, kills: int) -> None:
     assert runs.keys() == calls.keys()
     for key, call in calls.items():
         check_call(call, runs[key], kills)
-
-
-def check_call(call: Call, runs: int, kills: int) -> None:
-    assert call.is_completed
-    assert 1 <= runs <= 1 + kills, f"{call.invocation_id} ran {runs} times with {kills} kills"
-    assert runs <= call.attempts <= 1 + kills
 
 
 @tiers("flows", 2, 20)

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from kitaru.client import KitaruClient
+from kitaru.store.values import decode
 from tests.crash.children import PATIENCE, Child, ForkServer
 from tests.crash.inspection import read_streams
 from tests.crash.records import calls_of, read_ledger, runs_by_key
@@ -54,6 +56,52 @@ def check_one_ran_each(said: list[dict], exec_ids: list[str], folder: Path, befo
             in_flight = "wait_for_file" in call.invocation_id
             assert before[key] == (call.invocation_id == "step" or in_flight)
             assert runs[key] == 1 + in_flight, f"{call.invocation_id} ran {runs[key]} times"
+
+
+@tiers("executions", 100, 1_000)
+def test_of_eight_processes_that_resume_or_recover_an_answered_execution_one_runs_it(
+    executions: int, chance: random.Random, forkserver: ForkServer, tmp_path: Path
+) -> None:
+    won: Counter[str] = Counter()
+    for part in range(executions // AT_ONCE):
+        folder = tmp_path / f"{part}"
+        folder.mkdir()
+        environment = {"CRASH_LEDGER": str(folder / "ledger"), "CRASH_STEP_SECONDS": "0.001"}
+        exec_ids = [line["exec_id"] for line in forkserver.run("racing:ask", folder, environment, times=AT_ONCE)]
+        answers = {exec_id: chance.randrange(1_000_000) for exec_id in exec_ids}
+        with KitaruClient(folder / "store") as client:
+            for exec_id, answer in answers.items():
+                client.executions.input(exec_id, wait="n", value=answer)
+        before = runs_by_key(folder)
+        each = [{"exec_ids": exec_ids, "how": how} for how in ("resume", "recover") * (PROCESSES // 2)]
+        going_on = forkserver.start_all("racing:go_on_with_each", folder, each, environment)
+        said = [line for child in going_on for line in child.finish()]
+        won.update(check_one_went_on(said, folder, before, answers))
+    print(f"who won: {won}")
+    assert len(won) == 2, "it was always the same command that won"
+
+
+def check_one_went_on(said: list[dict], folder: Path, before: Counter[str], answers: dict[str, int]) -> Counter[str]:
+    """Each was claimed once more, by the one that was not refused, and each body began once. Which command won."""
+    runs = runs_by_key(folder)
+    won = {line["exec_id"]: line["how"] for line in said if line.get("refused", "") is None}
+    assert Counter(line["exec_id"] for line in said if line.get("refused", "") is None) == dict.fromkeys(answers, 1)
+    assert Counter(line["refused"] for line in said if line.get("refused")) == {
+        "KitaruStateError": (PROCESSES - 1) * len(won)
+    }
+    assert [line["error"] for line in said if line.get("error")] == []
+    for exec_id, stream in read_streams(folder).items():
+        assert stream.status == "completed"
+        assert decode(stream.events[-1].payloads[0])[0] == answers[exec_id]
+        kinds = Counter(event.type for event in stream.events)
+        assert kinds["RunnerClaimed"] == 2
+        assert kinds["WaitOpened"] == kinds["WaitResolved"] == 1
+        assert kinds["ExecutionResumed"] == (won[exec_id] == "resume")
+        calls = calls_of(stream)
+        assert [call.invocation_id for call in calls.values()] == ["step", "step_2", "step_3"]
+        assert [before[key] for key in calls] == [1, 0, 0]
+        assert [runs[key] for key in calls] == [1, 1, 1]
+    return Counter(won.values())
 
 
 @tiers("stops", 20, 200)

@@ -18,6 +18,7 @@ from tests.crash.tiers import tiers
 
 CYCLES = 50
 CREATORS = 8
+READERS = 3
 COMMANDS = [
     ["status"], ["executions", "list"], ["executions", "latest"], ["executions", "events", "0"], ["recover"],
     ["store", "info"], ["store", "verify"], ["store", "rebuild"], ["store", "backup", "copy-by-command"],
@@ -36,6 +37,15 @@ def test_processes_that_make_one_store_at_once_all_run_on_it(rounds: int, forkse
         assert len({line["store_id"] for line in said}) == 1
         assert {line["value"] for line in said} == {962}
         assert read_streams(folder).keys() == {line["exec_id"] for line in said}
+
+
+@tiers("stores", 50, 1_000)
+def test_who_reads_while_a_store_is_being_made_finds_it_empty_or_whole(
+    stores: int, forkserver: ForkServer, folder: Path
+) -> None:
+    looking = [("opening:look_at_stores", {"stores": stores})] * READERS
+    for child in forkserver.start_each(folder, [("opening:make_stores", {"stores": stores}), *looking]):
+        assert child.finish() == []
 
 
 def test_a_store_that_is_opened_again_and_again_leaks_no_descriptor_and_no_thread(

@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -82,9 +82,11 @@ def connect(folder: str, parameters: str) -> sqlite3.Connection:
     )
 
 
-def open_writer(folder: str) -> sqlite3.Connection:
+def open_writer(folder: str, complete: Callable[[sqlite3.Connection], None] | None = None) -> sqlite3.Connection:
     """A connection that writes, on a store that exists and is of this format. Call it under the write lock when it may
-    have to be created. Raises KitaruBackendError.
+    have to be created; `complete` then adds what else belongs to it, so that nobody ever reads half a store.
+
+    Raises KitaruBackendError.
     """
     try:
         connection = connect(folder, "mode=rw")
@@ -105,6 +107,8 @@ def open_writer(folder: str) -> sqlite3.Connection:
             is_new = connection.execute("PRAGMA user_version").fetchone()[0] == 0
             if is_new:
                 _create(connection)
+                if complete is not None:
+                    complete(connection)
             connection.execute(schema.COMMIT)
             if is_new:
                 # Into the file itself: were it only in the WAL, a damaged WAL would make the store look empty and new.
@@ -136,7 +140,10 @@ def _checked(connection: sqlite3.Connection, folder: str) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        if not is_store(connection, folder):
+        connection.execute("BEGIN")  # one moment of a store that another process may just be making
+        is_made = is_store(connection, folder)
+        connection.execute(schema.COMMIT)
+        if not is_made:
             raise KitaruBackendError(f"the store {folder} is empty; run a flow on it first", code="store-absent")
         return connection
     except BaseException:

@@ -25,7 +25,7 @@ from kitaru.store.sqlite.connection import LOCK_NAME, connect, database_path, ma
 from kitaru.store.sqlite.failures import typed
 from kitaru.store.sqlite.members import Append, Delete, Execute
 from kitaru.store.sqlite.pool import ReaderPool
-from kitaru.store.sqlite.projected import prepare
+from kitaru.store.sqlite.projected import make_missing, prepare
 from kitaru.store.sqlite.rebuild import rebuild
 from kitaru.store.sqlite.recorder import Recorder
 from kitaru.store.sqlite.write_lock import WriteLock
@@ -75,7 +75,7 @@ class SQLiteLog:
         try:
             lock.acquire(lock_seconds)
             try:
-                connection = open_writer(self._folder)
+                connection = open_writer(self._folder, lambda made: make_missing(made, self._live))
                 is_current = prepare(connection, self._live, self._folder)
             finally:
                 lock.release()

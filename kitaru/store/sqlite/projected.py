@@ -27,16 +27,7 @@ def prepare(connection: sqlite3.Connection, projectors: Sequence[Projector], fol
             return True
         connection.execute(schema.BEGIN)
         try:
-            is_empty = connection.execute(schema.GET_LAST_POSITION).fetchone()[0] is None
-            there = {row[0] for row in connection.execute(schema.LIST_NAMES)}
-            for projector in projectors:
-                if _version_of(connection, projector) is not None:
-                    continue
-                if there.isdisjoint(projector.tables):
-                    projector.create(connection.execute, next_generation(connection) - 1)
-                    record_version(connection, projector, None if is_empty else 0)
-                else:
-                    record_version(connection, projector, 0)
+            make_missing(connection, projectors)
             connection.execute(schema.COMMIT)
         except BaseException:
             if connection.in_transaction:  # a full disk has taken it back already
@@ -45,6 +36,20 @@ def prepare(connection: sqlite3.Connection, projectors: Sequence[Projector], fol
         return is_current(connection, projectors)
     except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
+
+
+def make_missing(connection: sqlite3.Connection, projectors: Sequence[Projector]) -> None:
+    """Make the tables of the projectors that the store knows nothing of; call it in a transaction that writes."""
+    is_empty = connection.execute(schema.GET_LAST_POSITION).fetchone()[0] is None
+    there = {row[0] for row in connection.execute(schema.LIST_NAMES)}
+    for projector in projectors:
+        if _version_of(connection, projector) is not None:
+            continue
+        if there.isdisjoint(projector.tables):
+            projector.create(connection.execute, next_generation(connection) - 1)
+            record_version(connection, projector, None if is_empty else 0)
+        else:
+            record_version(connection, projector, 0)
 
 
 def is_current(connection: sqlite3.Connection, projectors: Sequence[Projector]) -> bool:

@@ -32,6 +32,30 @@ def create_and_run(barrier: Barrier) -> int:
     return 0
 
 
+def make_stores(stores: int, barrier: Barrier) -> int:
+    """One after the other, while others look; each gets one execution."""
+    for number in range(stores):
+        barrier.wait(30)
+        log = SQLiteLog(f"store-{number}", compose.projectors())
+        Writer(log)
+        log.close()
+    return 0
+
+
+def look_at_stores(stores: int, barrier: Barrier) -> int:
+    """At each while it is being made, until there is something in it."""
+    for number in range(stores):
+        barrier.wait(30)
+        with KitaruClient(f"store-{number}") as client:
+            found: list[Any] = []
+            while not found:
+                try:
+                    found = client.executions.list()
+                except Exception as error:
+                    say(error=repr(error))
+    return 0
+
+
 def open_and_close(cycles: int) -> int:
     """Descriptors and threads after the first cycles, and after all of them."""
     import flows
