@@ -110,10 +110,12 @@ def test_an_abort_cancels(client: KitaruClient, log: EventLog) -> None:
     assert (client.executions.get(head.exec_id).waits or ())[0].outcome == "aborted"
 
 
-@pytest.mark.parametrize("close", ["answered", "answered-of-two", "expired"])
+@pytest.mark.parametrize("close", ["answered", "answered-of-two", "expired", "stopped in the middle"])
 def test_list_and_get_agree_on_an_execution_that_was_woken(client: KitaruClient, log: EventLog, close: str) -> None:
     if close == "expired":
         head = append(log, started(log), wait(1, expires_at=5), e.WaitExpired(at=9, wait=1), e.ExecutionSuspended(at=9))
+    elif close == "stopped in the middle":
+        head = append(log, started(log), wait(1), e.ExecutionSuspended(at=9, leaves_work=True))
     else:
         head = suspended(log, wait(1), *([wait(2, "b")] if close == "answered-of-two" else []))
         log.execute(head.exec_id, c.Answer("approve", value(True), "me"), 9)

@@ -332,7 +332,7 @@ class ExecutionMachine(RuleBasedStateMachine):
 
     @rule(fact=st.sampled_from([*BOUNDARIES, *NO_REPORTS]), automatic=YES, on_time=YES)
     def comes_to_a_boundary_or_past_it(self, fact: str, automatic: bool, on_time: bool) -> None:
-        more = {"automatic": automatic} if fact == "ExecutionRetried" else {}
+        more = {"ExecutionRetried": {"automatic": automatic}, "ExecutionSuspended": {"leaves_work": not automatic}}.get(fact, {})
         self.report({"fact": fact} | more, on_time=on_time)
 
 

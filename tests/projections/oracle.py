@@ -56,7 +56,7 @@ class Oracle:
                 case e.RunnerClaimed():
                     row |= {"runner": event.runner, "queued": 0}
                 case e.ExecutionSuspended():
-                    row |= {"runner": None, "queued": 0}
+                    row |= {"runner": None, "queued": int(event.leaves_work)}
                 case e.ExecutionResumed():
                     row["queued"] = 1
                 case e.ExecutionRetried():
