@@ -76,7 +76,7 @@ def is_left_to_workers(log: EventLog, exec_id: str) -> bool:
     while end:  # what came since a runner left is answers, tags and the like: the slice at the end has it
         after = max(0, end - _LAST_EVENTS)
         for recorded in reversed(list(log.read(exec_id, after=after, limit=end - after))):
-            if isinstance(recorded.event, (ExecutionStarted, ExecutionResumed, ExecutionRetried, ExecutionSuspended)):
+            if isinstance(recorded.event, (ExecutionResumed, ExecutionRetried, ExecutionSuspended)):
                 return not isinstance(recorded.event, ExecutionSuspended)
         end = after
     return False
