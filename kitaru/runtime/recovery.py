@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 _LIST_UNFINISHED = """SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'running'
     UNION SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'waiting'
         AND (queued = 1 OR runner IS NOT NULL)
-    UNION SELECT e.exec_id, e.number FROM pending_waits w JOIN executions e ON e.number = w.number
-        WHERE w.expires_at <= ?2 AND e.project = ?1 ORDER BY number"""
-"""Who may have something to do: by indexes that suspended executions are not in."""
+    UNION SELECT e.exec_id, e.number FROM pending_waits w CROSS JOIN executions e ON e.number = w.number
+        WHERE w.expires_at <= ?2 AND +e.project = ?1 ORDER BY number"""
+"""Who may have something to do: by indexes that suspended executions are not in. CROSS: what is due is looked up first;
+left to itself SQLite walks all executions of the project instead."""
 _LAST_EVENTS = 16
 
 
