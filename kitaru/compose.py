@@ -113,11 +113,16 @@ def open_leases(choice: StoreChoice) -> FileLeases:
     return FileLeases(choice.location)
 
 
-def find_lost(choice: StoreChoice, project: str) -> list[str]:
-    """The ids of a project's executions that should be running and that nobody runs, oldest first."""
+def find_lost(choice: StoreChoice, project: str, *, with_queued: bool) -> list[str]:
+    """The ids of a project's executions that should be running and that nobody runs, oldest first.
+
+    `with_queued`: those that were left to a worker, too.
+    """
     from kitaru.runtime import recovery
 
-    return recovery.lost_executions(open_log(choice), project)
+    log = open_log(choice)
+    lost = recovery.lost_executions(log, project)
+    return [exec_id for exec_id in lost if with_queued or not recovery.is_left_to_workers(log, exec_id)]
 
 
 def recover(choice: StoreChoice, exec_ids: Sequence[str], target: str | None = None) -> list[Runner]:

@@ -59,7 +59,10 @@ def recover(
     project: Project = None,
     form: Format = Output.TEXT,
 ) -> int:
-    """Go on with executions whose runner is gone, and wait for their end."""
+    """Go on with executions whose runner is gone, and wait for their end.
+
+    What is queued for workers is left to them; named by its id it runs here.
+    """
     from kitaru import compose
     from kitaru.settings import configure
 

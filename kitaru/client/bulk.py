@@ -55,7 +55,7 @@ def resume_all(
     """Resume the executions that match and that nobody runs though they could go on."""
     slots = _Slots(concurrency)
     found = _select(executions, "resume", ("running", "waiting"), selection)
-    able = set(executions.find_lost()) if found else set[str]()
+    able = set(compose.find_lost(access.choice, access.project, with_queued=True)) if found else set[str]()
 
     def resumed(each: Execution) -> None:
         slots.take(lambda: compose.resume(access.choice, each.exec_id, detach=detach))

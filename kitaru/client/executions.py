@@ -113,8 +113,9 @@ class Executions(Reading):
         self._access.log().delete(self._access.resolve(exec_id))
 
     def recover(self, exec_id: str | None = None, *, target: str | None = None) -> list[Execution]:
-        """Go on with an execution whose runner is gone, or with all of them, in the background of this process.
+        """Go on with the executions whose runner is gone, in the background of this process; with an id, with that one.
 
+        What is queued for workers is left to them, unless it is named: then it runs here, and no worker takes it.
         They are given as a list gives them: a moment after they were claimed. `target` (FILE:flow) names another place of
         the code. Raises KitaruStateError when the named execution is not lost, and what kept the code from being loaded;
         of many, those that cannot go on are logged and left as they were.
@@ -136,16 +137,22 @@ class Executions(Reading):
     def find_lost(self, exec_id: str | None = None) -> list[str]:
         """The ids of executions that should be running and have no live runner; oldest first.
 
-        With an id: that one. Raises KitaruNotFoundError for it, and KitaruStateError when it is not lost.
+        Those that are queued for workers are left out. With an id: that one, queued or not. Raises KitaruNotFoundError for
+        it, and KitaruStateError when it is not lost.
         """
-        found = None if exec_id is None else self.peek(exec_id)
-        lost = compose.find_lost(self._access.choice, self._access.project) if self._access.find_reader() else []
-        if found is None:
-            return lost
+        if exec_id is None:
+            return self._find_unattended(with_queued=False)
+        found = self.peek(exec_id)
+        lost = self._find_unattended(with_queued=True)
         if found.exec_id not in lost:
             what = "its runner is alive" if found.runner == "alive" else found.status_reason or f"it is {found.status}"
             raise KitaruStateError(f"the execution {found.exec_id} is not lost: {what}")
         return [found.exec_id]
+
+    def _find_unattended(self, *, with_queued: bool) -> list[str]:
+        if self._access.find_reader() is None:
+            return []
+        return compose.find_lost(self._access.choice, self._access.project, with_queued=with_queued)
 
 
 def _tags(tags: str | Iterable[str]) -> tuple[str, ...]:

@@ -52,10 +52,9 @@ def read_detail(access: Access, exec_id: str, at: int | None = None) -> Detail:
 def pending_of(access: Access, exec_id: str, row: WaitRow) -> PendingWait:
     """A pending wait of a list. What is not in its row is read from its event."""
     found = access.reader(f"execution {exec_id}").read(exec_id, after=row.version - 1, limit=1)
-    recorded = next(found, None)
-    assert recorded is not None
-    assert isinstance(recorded.event, WaitOpened)
-    return wait_of(exec_id, Wait(recorded.event), access.load).at(recorded.position)
+    opened = next((recorded.event for recorded in found), None)
+    assert isinstance(opened, WaitOpened)
+    return wait_of(exec_id, Wait(opened), access.load)
 
 
 def read_events(access: Access, exec_id: str, after: int = 0) -> Iterator[ExecutionEvent]:

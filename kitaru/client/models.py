@@ -118,17 +118,6 @@ class PendingWait(Snapshot):
     value: object = None
     by: str | None = None
     closed_at: datetime | None = None
-    _position: int = PrivateAttr(default=0)
-
-    @property
-    def position(self) -> int:
-        """The place in the store at which it was opened: what orders waits, whatever the clock said. 0: not asked for."""
-        return self._position
-
-    def at(self, position: int) -> Self:
-        """This wait, knowing its place."""
-        self._position = position
-        return self
 
 
 class FrozenExecutionSpec(Snapshot):

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, overload
 
 from kitaru.client.access import Access
-from kitaru.client.snapshots import from_row
+from kitaru.client.snapshots import from_row, wait_from_row
 from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
 from kitaru.projections.listing import (
     ExecutionRow,
@@ -17,6 +17,7 @@ from kitaru.projections.listing import (
     find_numbers,
     find_row,
     make_filters,
+    read_inbox,
     read_rows,
     read_waits,
 )
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _ROWS = 256
 """Rows of a list that are fetched at once."""
+
+_DAMAGE = (ValueError, TypeError, LookupError, OverflowError, AttributeError)
+"""What a row that is not as it was written leads to."""
 
 Moment = datetime | str
 Status = str | Iterable[str]
@@ -65,8 +69,9 @@ class Reading:
         """The waits for input that are open: of one execution, or of all in the project; oldest first."""
         if exec_id is not None:
             return list(self.peek(exec_id).pending_waits)
-        waits = [wait for found in self.list(status="waiting") for wait in found.pending_waits]
-        return sorted(waits, key=lambda wait: wait.position)
+        reader = self._access.find_reader()
+        rows = [] if reader is None else read_inbox(reader.query, self._access.project)
+        return [self._pending(found, row) for found, row in rows]
 
     def list(
         self,
@@ -124,21 +129,31 @@ class Reading:
         return found
 
     def _execution(self, row: ExecutionRow, waits: Sequence[WaitRow]) -> Execution:
-        pending: list[PendingWait] = []
-        if any(wait.kind == "input" for wait in waits):
-            from kitaru.client.history import pending_of
-
-            pending = [pending_of(self._access, row.exec_id, wait) for wait in waits if wait.kind == "input"]
+        pending = [self._pending(row.exec_id, wait) for wait in waits if wait.kind == "input"]
         sleeps = [wait.expires_at for wait in waits if wait.kind == "timer" and wait.expires_at is not None]
         alive = row.ended_at is None and self._access.is_alive(row.runner)
         try:
             return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
-        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
-            raise KitaruBackendError(
-                f"the read model's row of execution {row.exec_id!r} is damaged ({error}); run `kitaru store verify`, then "
-                "`kitaru store rebuild`",
-                code="store-corrupt",
-            ) from error
+        except _DAMAGE as error:
+            raise _damaged(row.exec_id, error) from error
+
+    def _pending(self, exec_id: str, row: WaitRow) -> PendingWait:
+        if not row.whole:
+            from kitaru.client.history import pending_of
+
+            return pending_of(self._access, exec_id, row)
+        try:
+            return wait_from_row(exec_id, row)
+        except (*_DAMAGE, KitaruBackendError) as error:
+            raise _damaged(exec_id, error) from error
+
+
+def _damaged(exec_id: str, error: Exception) -> KitaruBackendError:
+    return KitaruBackendError(
+        f"the read model's row of execution {exec_id!r} is damaged ({error}); run `kitaru store verify`, then "
+        "`kitaru store rebuild`",
+        code="store-corrupt",
+    )
 
 
 def _window(limit: object, page: object, size: object) -> tuple[int, int | None]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kitaru.domain.events import FailureFields, FlowOptions, Target
     from kitaru.domain.payload import Payload
     from kitaru.projections.detail import Artifact, Attempt, Call, Detail, Load, Wait
-    from kitaru.projections.listing import ExecutionRow
+    from kitaru.projections.listing import ExecutionRow, WaitRow
 
 ERASED = "(erased)"
 _INPUTS = ("prompt", "context", "input")
@@ -240,6 +240,20 @@ def _attempt(exec_id: str, call: int, attempt: Attempt, load: Load) -> Checkpoin
         ended_at=None if attempt.ended_at is None else moment(attempt.ended_at),
         metadata=shown_tree(attempt.metadata),
         failure=None if attempt.failure is None else _failure(attempt.failure, load),
+    )
+
+
+def wait_from_row(exec_id: str, row: WaitRow) -> PendingWait:
+    """A pending wait of a list. Raises ValueError for bytes that are no value."""
+    return PendingWait.model_construct(
+        wait_id=wait_id(exec_id, row.wait),
+        exec_id=exec_id,
+        name=row.name,
+        question=shown_text(row.question),
+        schema_=shown(row.json_schema),
+        metadata=cast("Plain", shown(row.metadata) or {}),
+        entered_waiting_at=moment(row.opened_at),
+        expires_at=None if row.expires_at is None else moment(row.expires_at),
     )
 
 

@@ -116,7 +116,7 @@ def _claimed(state: ExecutionState, runner: str | None, at: int) -> tuple[Event,
 
 
 def is_ready(state: ExecutionState, at: int) -> bool:
-    """Whether an execution without a runner has something to do: nothing is awaited, or something came since."""
+    """Whether an execution without a runner has something to do: nothing is awaited, or something else can go on."""
     due = any(p.expires_at is not None and p.expires_at <= at for p in state.pending)
     return not state.pending or state.woken or due or state.cancel_requested
 

@@ -82,9 +82,13 @@ class RunnerClaimed(EventBase):
 
 
 class ExecutionSuspended(EventBase):
-    """The runner left an execution that can go on: after Ctrl-C, or as nothing could run before an input or a time."""
+    """The runner left an execution that can go on: after Ctrl-C, or as nothing could run before an input or a time.
+
+    `leaves_work`: something is awaited, and besides it there is more to do that need not wait for it.
+    """
 
     type: Literal["ExecutionSuspended"] = "ExecutionSuspended"
+    leaves_work: bool = False
 
 
 class ExecutionResumed(EventBase):

@@ -66,7 +66,7 @@ class ExecutionState(NamedTuple):
     completed: int = 0
     failed: int = 0
     woken: bool = False
-    """Something came in since a runner last had the execution: an answer, or a moment."""
+    """Something can go on although something is awaited: an answer or a moment came in, or a runner left work behind."""
     erased: bool = False
 
 
@@ -118,7 +118,7 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
         case RunnerClaimed(epoch=epoch, runner=runner):
             return state._replace(version=version, epoch=epoch, runner=runner, in_flight=0, woken=False)
         case ExecutionSuspended():
-            return state._replace(version=version, runner=None, woken=False)
+            return state._replace(version=version, runner=None, woken=event.leaves_work)
         case ExecutionRetried():
             status = ExecutionStatus.WAITING if state.pending else ExecutionStatus.RUNNING
             return state._replace(version=version, status=status, failed=0, cancel_requested=False)

@@ -128,7 +128,7 @@ class Detail:
         self._interrupt()
 
     def suspended(self, event: e.ExecutionSuspended) -> None:
-        self.queued = False
+        self.queued = event.leaves_work
 
     def resumed(self, event: e.ExecutionResumed) -> None:
         self.queued = True

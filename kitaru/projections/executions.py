@@ -81,7 +81,7 @@ _START = """INSERT INTO {p}executions (number, exec_id, version, project, flow_i
 _START_DETAILS = "INSERT INTO {p}execution_details (number, spec, tags, metadata) VALUES (?, ?, ?, ?)"
 _KNOW_FLOW = "INSERT INTO {p}flows (flow_id, flow_name, project) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _CLAIM = "UPDATE {p}executions SET version = ?, runner = ?, queued = 0 WHERE number = ?"
-_SUSPEND = "UPDATE {p}executions SET version = ?, runner = NULL, queued = 0 WHERE number = ?"
+_SUSPEND = "UPDATE {p}executions SET version = ?, runner = NULL, queued = ? WHERE number = ?"
 _RESUME = "UPDATE {p}executions SET version = ?, queued = 1 WHERE number = ?"
 _RETRY = """UPDATE {p}executions SET version = ?, queued = ?, cancel_requested = 0, ended_at = NULL,
     status = CASE WHEN open_waits > 0 THEN 'waiting' ELSE 'running' END WHERE number = ?"""
@@ -219,8 +219,8 @@ class Executions:
     def _on_claimed(self, execute: Execute, head: Head, version: int, event: e.RunnerClaimed) -> None:
         execute(self._claim, (version, event.runner, head.number))
 
-    def _on_suspended(self, execute: Execute, head: Head, version: int, event: e.EventBase) -> None:
-        execute(self._suspend, (version, head.number))
+    def _on_suspended(self, execute: Execute, head: Head, version: int, event: e.ExecutionSuspended) -> None:
+        execute(self._suspend, (version, int(event.leaves_work), head.number))
 
     def _on_resumed(self, execute: Execute, head: Head, version: int, event: e.EventBase) -> None:
         execute(self._resume, (version, head.number))

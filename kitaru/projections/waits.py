@@ -1,6 +1,7 @@
 """The read model of pending waits and timers: a row while it is open, what the inbox shows of it.
 
-Texts past the inline limit stand as NULL; the event at `version` has them. Imports the domain and the store's protocol.
+Texts past the inline limit stand as NULL, and the row is not `whole`; the event at `version` has them. Imports the domain
+and the store's protocol.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ _CREATE = """CREATE TABLE {p}pending_waits (
         question BLOB,
         json_schema BLOB,
         metadata BLOB,
+        whole INTEGER NOT NULL,
         opened_at INTEGER NOT NULL,
         expires_at INTEGER,
         PRIMARY KEY (number, wait)
     ) WITHOUT ROWID"""
 _INDEX = "CREATE INDEX {p}pending_waits_due{g} ON {p}pending_waits (expires_at) WHERE expires_at IS NOT NULL"
 _OPEN = """INSERT INTO {p}pending_waits (number, wait, version, kind, invocation_id, name, question, json_schema, metadata,
-    opened_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    whole, opened_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _CLOSE = "DELETE FROM {p}pending_waits WHERE number = ? AND wait = ?"
 _CLOSE_ALL = "DELETE FROM {p}pending_waits WHERE number = ?"
 
@@ -46,7 +48,7 @@ class PendingWaits:
     """Keeps the pending waits' rows."""
 
     name = "pending_waits"
-    version = 1
+    version = 2
 
     def __init__(self, prefix: str) -> None:
         self.tables = (prefix + "pending_waits",)
@@ -67,9 +69,11 @@ class PendingWaits:
             kind = type(event)
             if kind is WaitOpened:
                 assert isinstance(event, WaitOpened)
-                texts = (_inline(event.question), _inline(event.json_schema), _inline(event.metadata))
+                given = (event.question, event.json_schema, event.metadata)
+                whole = int(not any(payload is not None and payload.size > INLINE_PAYLOAD_BYTES for payload in given))
                 name = (event.kind, event.invocation_id, event.name)
-                execute(self._open, (head.number, event.wait, version, *name, *texts, event.at, event.expires_at))
+                what = (*name, *map(_inline, given), whole)
+                execute(self._open, (head.number, event.wait, version, *what, event.at, event.expires_at))
             elif kind in _CLOSES:
                 assert isinstance(event, (WaitResolved, WaitAborted, WaitExpired))
                 execute(self._close, (head.number, event.wait))

@@ -42,8 +42,7 @@ def answer(log: EventLog, exec_id: str, wait: str, value: object, by: str | None
     opened = _opened(log, exec_id, pending)
     payload = encode_payload(value, "the answer")[0]
     if opened.json_schema is not None:
-        json_schema = cast("dict[str, object]", decode(_bytes(log, opened.json_schema)))
-        check_answer(value, json_schema, pending.name)
+        check_answer(value, decode(_bytes(log, opened.json_schema)), pending.name)
         _check_type(log, exec_id, pending, value)
     log.execute(exec_id, Answer(pending.name, payload, _by(by)), installed_clock().now())
 

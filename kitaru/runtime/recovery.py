@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, cast
 from kitaru.domain.commands import Claim
 from kitaru.domain.decide import is_ready
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
-from kitaru.domain.events import ExecutionStarted, RunnerClaimed
+from kitaru.domain.events import (
+    ExecutionResumed,
+    ExecutionRetried,
+    ExecutionStarted,
+    ExecutionSuspended,
+    RunnerClaimed,
+)
 from kitaru.domain.state import ABSENT, Folded, fold
 from kitaru.runtime import code, process
 from kitaru.runtime.clock import installed as installed_clock
@@ -25,9 +31,11 @@ if TYPE_CHECKING:
 _LIST_UNFINISHED = """SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'running'
     UNION SELECT exec_id, number FROM executions WHERE project = ?1 AND status = 'waiting'
         AND (queued = 1 OR runner IS NOT NULL)
-    UNION SELECT e.exec_id, e.number FROM pending_waits w JOIN executions e ON e.number = w.number
-        WHERE w.expires_at <= ?2 AND e.project = ?1 ORDER BY number"""
-"""Who may have something to do: by indexes that suspended executions are not in."""
+    UNION SELECT e.exec_id, e.number FROM pending_waits w CROSS JOIN executions e ON e.number = w.number
+        WHERE w.expires_at <= ?2 AND +e.project = ?1 ORDER BY number"""
+"""Who may have something to do: by indexes that suspended executions are not in. CROSS: what is due is looked up first;
+left to itself SQLite walks all executions of the project instead."""
+_LAST_EVENTS = 16
 
 
 def is_lost(log: EventLog, head: Head) -> bool:
@@ -55,6 +63,23 @@ def _is_gone(log: EventLog, runner: str | None) -> bool:
 def lost_executions(log: EventLog, project: str) -> list[str]:
     """Ids of the project's executions that should be running and that nobody runs, oldest first."""
     return [exec_id for exec_id in candidates(log, project) if is_lost(log, log.head(exec_id))]
+
+
+def is_left_to_workers(log: EventLog, exec_id: str) -> bool:
+    """Whether an execution that nobody runs was queued on purpose: on another stack than `local`, or with `detach`."""
+    state = log.head(exec_id).state
+    if state.runner is not None:
+        return False
+    if started_event(log, exec_id).stack != "local":
+        return True
+    end = state.version
+    while end:  # what came since a runner left is answers, tags and the like: the slice at the end has it
+        after = max(0, end - _LAST_EVENTS)
+        for recorded in reversed(list(log.read(exec_id, after=after, limit=end - after))):
+            if isinstance(recorded.event, (ExecutionResumed, ExecutionRetried, ExecutionSuspended)):
+                return not isinstance(recorded.event, ExecutionSuspended)
+        end = after
+    return False
 
 
 def candidates(log: EventLog, project: str) -> list[str]:

@@ -24,6 +24,7 @@ from kitaru.domain.events import (
 )
 from kitaru.domain.state import ExecutionState
 from kitaru.runtime import failures, process
+from kitaru.runtime.idling import is_idle
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
@@ -137,7 +138,9 @@ class Runner:
         def left(state: ExecutionState, at: int) -> tuple[Event, ...]:
             if self._session.has_news():
                 raise _SomethingCameIn
-            return (ExecutionCancelled(at=at) if state.cancel_requested else ExecutionSuspended(at=at),)
+            if state.cancel_requested:
+                return (ExecutionCancelled(at=at),)
+            return (ExecutionSuspended(at=at, leaves_work=self._session.leaves_work(state)),)
 
         if self._session.broken is None:
             try:
@@ -213,6 +216,8 @@ class Runner:
                 # What is in flight may end, unless nobody can record it or it was told to stop.
                 while not session.is_over and session.state.in_flight and not main.done():  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_SECONDS)
+                if session.reason is Reason.STOPPED and not session.unwound and await is_idle(session):
+                    session.waiting = [parked.recorded for parked in session.parked]
                 session.unwound = session.unwound or not main.done()
                 await _cancelled({main})
             watch.cancel()

@@ -91,7 +91,7 @@ class Session:
         self.asked: dict[int, AnswerType] = {}
         """The types of the waits that this runner opened or met, by ordinal."""
         self.waiting: list[RecordedWait] = []
-        """What the runner saw open when it decided to leave."""
+        """What the runner saw open, and nothing else to do, when it decided or was told to leave."""
         self._calls_on_leave: list[Callable[[], None]] = []
         self._is_to_stop = False
         self._pool: ThreadPoolExecutor | None = None
@@ -247,6 +247,12 @@ class Session:
     def has_news(self) -> bool:
         """Whether something came in for the runner that suspends, since it decided to."""
         return self.reason is Reason.SUSPENDED and any(recorded.outcome is not None for recorded in self.waiting)
+
+    def leaves_work(self, state: ExecutionState) -> bool:
+        """Whether more is left to do than what the execution awaits: it was told to stop in the middle of something."""
+        if self.reason is Reason.SUSPENDED or not state.pending:
+            return False
+        return not self.waiting or any(recorded.outcome is not None for recorded in self.waiting)
 
     def stay(self) -> None:
         """Take back a suspension that nobody has recorded; a cancel and a stop that came meanwhile hold."""

@@ -236,12 +236,12 @@ def _stay(session: Session, recorded: RecordedWait, timeout: float | None, promp
     until = _until(session, timeout)
     while True:
         token = session.log.changes.token()
-        if _closed(session, recorded):
+        if _closed_or_unwound(session, recorded):
             return
         now = session.clock.now()
         if until is not None and now >= until:
             session.drain()
-            if _closed(session, recorded):
+            if _closed_or_unwound(session, recorded):
                 return
             session.waiting = [recorded]
             session.leave(Reason.SUSPENDED)
@@ -249,6 +249,19 @@ def _stay(session: Session, recorded: RecordedWait, timeout: float | None, promp
         pause = _pause(now, until, recorded.expires_at)
         if prompt is None or not prompt.ask(pause):
             session.log.changes.wait(token, pause)
+
+
+def _closed_or_unwound(session: Session, recorded: RecordedWait) -> bool:
+    """Whether the wait has an end by now. Of a runner that is stopped here nothing else is left to do, or it is noted."""
+    try:
+        return _closed(session, recorded)
+    except RunnerLeaves:
+        if session.reason is Reason.STOPPED:
+            session.drain()
+            if not session.unwound:
+                session.waiting = [recorded]
+        session.check_leaving()
+        raise
 
 
 async def _park(session: Session, recorded: RecordedWait, timeout: float | None) -> None:
@@ -301,10 +314,14 @@ def _pause(now: int, *moments: int | None) -> float:
 
 
 def _closed(session: Session, recorded: RecordedWait) -> bool:
-    """Whether the wait has an end by now: read what others recorded, and expire it when it is due."""
-    session.check_leaving()
-    session.poll()
-    session.check_leaving()
+    """Whether the wait has an end by now: read what others recorded, and expire it when it is due.
+
+    Raises RunnerLeaves, and unwinds nothing by it: whoever looks here may be no part of the body.
+    """
+    if session.reason is None:
+        session.poll()
+    if session.reason is not None:
+        raise RunnerLeaves(session.reason)
     if recorded.outcome is None and recorded.expires_at is not None and recorded.expires_at <= session.clock.now():
         try:
             session.report(lambda _, at: (WaitExpired(at=at, wait=recorded.wait),))

@@ -20,7 +20,7 @@ from kitaru.store.log import EventLog
 
 logger = logging.getLogger("kitaru")
 _LOOK_SECONDS = 1.0
-_REFUSED_SECONDS = 30.0
+REFUSED_SECONDS = 30.0
 """How long an execution is left alone whose flow could not be loaded."""
 _NEXT_DUE = "SELECT min(expires_at) FROM pending_waits WHERE expires_at > ?"
 
@@ -28,10 +28,13 @@ _NEXT_DUE = "SELECT min(expires_at) FROM pending_waits WHERE expires_at > ?"
 class Worker:
     """Runs up to `concurrency` executions at once until `stop`."""
 
-    def __init__(self, log: EventLog, project: str, *, concurrency: int = 4) -> None:
+    def __init__(
+        self, log: EventLog, project: str, *, concurrency: int = 4, refused_seconds: float = REFUSED_SECONDS
+    ) -> None:
         self._log = log
         self._project = project
         self._concurrency = concurrency
+        self._refused_seconds = refused_seconds
         self._stopping = threading.Event()
         self._live: dict[str, Runner] = {}
         self._refused: dict[str, tuple[str, float]] = {}
@@ -80,10 +83,11 @@ class Worker:
             runner = recovery.take_over(self._log, exec_id, stay_seconds=0.0)
         except (KitaruStateError, KitaruNotFoundError):
             return False  # another worker was faster, or it has ended
-        except KitaruError as error:
-            if self._refused.get(exec_id, ("", 0.0))[0] != str(error):
-                logger.warning("cannot take %s: %s", exec_id, error)
-            self._refused[exec_id] = (str(error), time.monotonic() + _REFUSED_SECONDS)
+        except Exception as error:  # whatever is wrong with one execution, the others are still there
+            said = str(error) if isinstance(error, KitaruError) else repr(error)
+            if self._refused.get(exec_id, ("", 0.0))[0] != said:
+                logger.warning("cannot take %s: %s", exec_id, said)
+            self._refused[exec_id] = (said, time.monotonic() + self._refused_seconds)
             return False
         self._refused.pop(exec_id, None)
         if runner is None:

@@ -70,7 +70,8 @@ def completed(call: int, output: object = 1, attempt: int = 1, at: int = 3) -> e
 
 def wait(number: int, name: str = "approve", question: object = "ok?", at: int = 4, **more: object) -> e.WaitOpened:
     """A wait for input."""
-    fields = {"kind": "input", "question": value(question), "json_schema": value({"type": "boolean"}), **more}
+    asked = question if question is None or isinstance(question, Payload) else value(question)
+    fields = {"kind": "input", "question": asked, "json_schema": value({"type": "boolean"}), **more}
     return e.WaitOpened(at=at, wait=number, invocation_id=name, name=name, **fields)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from kitaru.client import KitaruClient
+from kitaru.domain import commands as c
 from kitaru.domain import events as e
 from kitaru.domain.errors import (
     KitaruFeatureNotAvailableError,
@@ -13,8 +16,8 @@ from kitaru.domain.errors import (
     KitaruStateError,
     KitaruUsageError,
 )
-from kitaru.store.log import EventLog
-from tests.client.recording import append, started, value
+from kitaru.store.log import EventLog, Head
+from tests.client.recording import append, failure, started, value, wait
 
 
 def test_tags_are_added_and_removed(client: KitaruClient, log: EventLog) -> None:
@@ -62,6 +65,54 @@ def test_what_is_lost_is_found_oldest_first(client: KitaruClient, log: EventLog)
     lost = [started(log, runner="gone").exec_id, started(log, runner="gone too").exec_id]
     append(log, started(log, runner="gone"), e.ExecutionCompleted(at=9, output=value(1)))
     assert client.executions.find_lost() == lost
+
+
+LEFT = e.ExecutionSuspended(at=4)
+QUEUED: dict[str, Callable[[EventLog], Head]] = {
+    "started for a worker": lambda log: started(log, stack="worker", runner=None),
+    "left by a worker that was stopped": lambda log: append(log, started(log, stack="worker"), LEFT),
+    "resumed for a worker": lambda log: execute(log, append(log, started(log), LEFT), c.Resume("me", None, None)),
+    "retried for a worker": lambda log: execute(log, append(log, started(log), failure()), c.Retry("me", None)),
+    "answered on a worker's stack": lambda log: execute(
+        log, append(log, started(log, stack="worker"), wait(1), LEFT), c.Answer("approve", value(True), "me")
+    ),
+}
+LOST: dict[str, Callable[[EventLog], Head]] = {
+    "of a dead process": started,
+    "of a dead worker": lambda log: started(log, stack="worker"),
+    "retried by a process that died": lambda log: execute(log, append(log, started(log), failure()), c.Retry("me", "gone")),
+    "stopped by Ctrl-C": lambda log: append(log, started(log), LEFT),
+    "answered": lambda log: execute(log, append(log, started(log), wait(1), LEFT), c.Answer("approve", value(True), "me")),
+    "stopped in the middle of a branch": lambda log: append(
+        log, started(log), wait(1), e.ExecutionSuspended(at=5, leaves_work=True)
+    ),
+}
+
+
+def execute(log: EventLog, head: Head, command: c.Command) -> Head:
+    """Ask it, and tag it afterwards: what came last is not what it was left by."""
+    log.execute(head.exec_id, command, 9)
+    return log.execute(head.exec_id, c.ChangeTags(("seen",), (), "me"), 10)[0]
+
+
+@pytest.mark.parametrize("how", QUEUED)
+def test_what_is_queued_for_workers_is_left_to_them(client: KitaruClient, log: EventLog, how: str) -> None:
+    head = QUEUED[how](log)
+    assert client.executions.find_lost() == []
+    assert client.executions.recover() == []
+    assert log.head(head.exec_id).version == head.version
+
+
+@pytest.mark.parametrize("how", QUEUED)
+def test_what_is_queued_for_workers_is_recovered_by_its_id(client: KitaruClient, log: EventLog, how: str) -> None:
+    head = QUEUED[how](log)
+    assert client.executions.find_lost(head.exec_id) == [head.exec_id]
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_what_no_worker_was_asked_to_do_is_lost(client: KitaruClient, log: EventLog, how: str) -> None:
+    head = LOST[how](log)
+    assert client.executions.find_lost() == [head.exec_id]
 
 
 def test_recovering_what_is_not_lost_is_refused(client: KitaruClient, log: EventLog) -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from kitaru.client import KitaruClient
+from kitaru.compose import close_logs
 from kitaru.domain import commands as c
 from kitaru.domain import events as e
-from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError, KitaruUsageError, KitaruWaitValidationError
+from kitaru.domain.errors import (
+    KitaruBackendError,
+    KitaruNotFoundError,
+    KitaruStateError,
+    KitaruUsageError,
+    KitaruWaitValidationError,
+)
 from kitaru.runtime import process
 from kitaru.runtime.code import target_of
 from kitaru.runtime.trust import trust_tree
+from kitaru.settings import StoreChoice
 from kitaru.store.log import EventLog, Head
 from kitaru.testing.events import new_id
 from tests.client.recording import append, completed, failure, opened, started, value, wait
@@ -61,6 +71,63 @@ def test_the_inbox_is_over_all_executions_oldest_first(client: KitaruClient, log
 def test_the_inbox_is_of_one_project(client: KitaruClient, log: EventLog) -> None:
     append(log, started(log, project="other"), wait(1))
     assert list(client.executions.pending_waits()) == []
+
+
+def statements_of(client: KitaruClient, act: Callable[[], object]) -> list[str]:
+    """What SQLite is asked meanwhile, transactions aside."""
+    pool = client.executions._access.reader("anything")._pool
+    connections, asked = [pool.take() for _ in range(3)], list[str]()
+    for connection in connections:
+        connection.set_trace_callback(asked.append)
+        pool.give(connection)
+    act()
+    for connection in connections:
+        connection.set_trace_callback(None)
+    return [sql for sql in asked if sql not in ("BEGIN", "ROLLBACK")]
+
+
+def test_the_inbox_is_one_statement_however_many_wait(client: KitaruClient, log: EventLog) -> None:
+    for _ in range(3):
+        suspended(log, *(wait(number, f"w{number}", metadata=value({"n": number})) for number in range(1, 11)))
+    assert len(statements_of(client, client.executions.pending_waits)) == 1
+    assert len(client.executions.pending_waits()) == 30
+
+
+def test_a_list_asks_as_much_however_many_wait(client: KitaruClient, log: EventLog) -> None:
+    suspended(log, wait(1))
+    few = statements_of(client, client.executions.list)
+    for _ in range(5):
+        suspended(log, *(wait(number, f"w{number}") for number in range(1, 11)))
+    assert len(statements_of(client, client.executions.list)) == len(few)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"question": None, "json_schema": None},
+        {"metadata": value({"amount": 3, "nested": {"a": [1]}}), "expires_at": 10**15},
+        {"question": value("long " * 4000)},
+        {"json_schema": value({"enum": ["x" * 200] * 100})},
+        {"metadata": value({"when": {"$": "float", "v": "nan"}}), "question": value("é\u2028 \\ end")},
+    ],
+    ids=["a gate", "metadata and a time", "a long question", "a long schema", "tagged values and odd characters"],
+)
+def test_the_inbox_says_what_the_execution_says(client: KitaruClient, log: EventLog, more: dict[str, object]) -> None:
+    head = suspended(log, wait(1, **more))
+    (found,) = client.executions.pending_waits()
+    assert found == client.executions.get(head.exec_id).pending_waits[0]
+    assert found.model_dump() == client.executions.list()[0].pending_waits[0].model_dump()
+
+
+def test_a_damaged_row_of_the_inbox_names_what_mends_it(client: KitaruClient, log: EventLog, choice: StoreChoice) -> None:
+    suspended(log, wait(1))
+    close_logs()
+    with sqlite3.connect(Path(choice.location) / "kitaru.db") as db:
+        db.execute("UPDATE pending_waits SET question = x'ff'")
+    db.close()
+    for read in (client.executions.pending_waits, client.executions.list):
+        with pytest.raises(KitaruBackendError, match="kitaru store rebuild"):
+            read()
 
 
 def test_an_inbox_without_a_store_is_empty(client: KitaruClient) -> None:
@@ -111,10 +178,12 @@ def test_an_abort_cancels(client: KitaruClient, log: EventLog) -> None:
     assert (client.executions.get(head.exec_id).waits or ())[0].outcome == "aborted"
 
 
-@pytest.mark.parametrize("close", ["answered", "answered-of-two", "expired"])
+@pytest.mark.parametrize("close", ["answered", "answered-of-two", "expired", "stopped in the middle"])
 def test_list_and_get_agree_on_an_execution_that_was_woken(client: KitaruClient, log: EventLog, close: str) -> None:
     if close == "expired":
         head = append(log, started(log), wait(1, expires_at=5), e.WaitExpired(at=9, wait=1), e.ExecutionSuspended(at=9))
+    elif close == "stopped in the middle":
+        head = append(log, started(log), wait(1), e.ExecutionSuspended(at=9, leaves_work=True))
     else:
         head = suspended(log, wait(1), *([wait(2, "b")] if close == "answered-of-two" else []))
         log.execute(head.exec_id, c.Answer("approve", value(True), "me"), 9)

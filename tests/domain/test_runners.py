@@ -102,6 +102,16 @@ def test_what_waits_for_input_is_refused_with_the_names(go_on) -> None:
 
 
 @GO_ON
+def test_what_waits_goes_on_where_its_runner_left_work_behind(go_on) -> None:
+    execution = Execution()
+    execution.report(sample(WaitOpened), sample(ExecutionSuspended, leaves_work=True))
+    assert execution.do(go_on(None))[-1] == "RunnerClaimed"
+    execution.report(sample(ExecutionSuspended), epoch=2)
+    with pytest.raises(KitaruStateError, match="'approve'"):
+        execution.do(go_on(None))
+
+
+@GO_ON
 def test_what_was_answered_goes_on(go_on) -> None:
     execution = waiting()
     execution.do(c.Answer("approve", VALUE, "ann"))

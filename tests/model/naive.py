@@ -202,7 +202,7 @@ class Naive:
     def _execution_suspended(self, fact: dict, now: int) -> None:
         self._need(not self.running_calls() and not self.cancelling)
         self.runner = None
-        self.woken = False
+        self.woken = fact["leaves_work"]
 
     def _execution_retried(self, fact: dict, now: int) -> None:
         self._need(fact["automatic"] and not self.running_calls() and not self.cancelling)

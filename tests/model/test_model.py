@@ -332,8 +332,8 @@ class ExecutionMachine(RuleBasedStateMachine):
 
     @rule(fact=st.sampled_from([*BOUNDARIES, *NO_REPORTS]), automatic=YES, on_time=YES)
     def comes_to_a_boundary_or_past_it(self, fact: str, automatic: bool, on_time: bool) -> None:
-        more = {"automatic": automatic} if fact == "ExecutionRetried" else {}
-        self.report({"fact": fact} | more, on_time=on_time)
+        more = {"ExecutionRetried": {"automatic": automatic}, "ExecutionSuspended": {"leaves_work": not automatic}}
+        self.report({"fact": fact} | more.get(fact, {}), on_time=on_time)
 
 
 TestExecution = ExecutionMachine.TestCase

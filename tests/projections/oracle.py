@@ -56,7 +56,7 @@ class Oracle:
                 case e.RunnerClaimed():
                     row |= {"runner": event.runner, "queued": 0}
                 case e.ExecutionSuspended():
-                    row |= {"runner": None, "queued": 0}
+                    row |= {"runner": None, "queued": int(event.leaves_work)}
                 case e.ExecutionResumed():
                     row["queued"] = 1
                 case e.ExecutionRetried():
@@ -83,7 +83,7 @@ class Oracle:
                     row["status"] = "waiting"
                     since = event.at if since is None else since
                     waits[event.wait] = (
-                        number, event.wait, version, "input", event.invocation_id, "w", b'"ok?"', None, None, event.at,
+                        number, event.wait, version, "input", event.invocation_id, "w", b'"ok?"', None, None, 1, event.at,
                         event.expires_at,
                     )  # fmt: skip
                 case e.WaitResolved() | e.WaitExpired():

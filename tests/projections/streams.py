@@ -86,7 +86,7 @@ def failed(draw: st.DrawFn, _: ExecutionState, at: int) -> e.EventBase:
 
 LIFE = (
     lambda _, s, at: e.RunnerClaimed(at=at, epoch=s.epoch + 1, runner="r"),
-    lambda _, s, at: e.ExecutionSuspended(at=at),
+    lambda draw, s, at: e.ExecutionSuspended(at=at, leaves_work=draw(st.booleans())),
     lambda _, s, at: e.ExecutionResumed(at=at, by="me"),
     lambda _, s, at: e.ExecutionRetried(at=at, by="runner", automatic=True),
     lambda _, s, at: e.CancelRequested(at=at, by="me"),

@@ -7,7 +7,9 @@ import sqlite3
 import pytest
 
 from kitaru.projections.executions import Executions
-from kitaru.projections.listing import sources
+from kitaru.projections.listing import rows, sources
+from kitaru.projections.waits import PendingWaits
+from kitaru.store.sqlite import schema
 
 WALKS = {
     "all": sources._ALL, "status": sources._STATUS, "stack": sources._STACK, "flow": sources._FLOW, "tag": sources._TAG,
@@ -18,9 +20,12 @@ FEW = {"by time": sources._FEW_BY_TIME, **sources._RANGES}
 
 
 def plan(sql: str) -> str:
-    """How SQLite says it runs a statement, on tables as the projection makes them."""
+    """How SQLite says it runs a statement, on tables as the store and the projections make them."""
     db = sqlite3.connect(":memory:")
-    Executions("").create(db.execute, 1)
+    for statement in schema.CREATE:
+        db.execute(statement)
+    for projector in (Executions(""), PendingWaits("")):
+        projector.create(db.execute, 1)
     return "\n".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (0,) * sql.count("?")))
 
 
@@ -36,6 +41,14 @@ def test_a_range_is_counted_on_an_index(name: str) -> None:
     assert "USING COVERING INDEX" in plan(FEW[name]) or "USING INDEX" in plan(FEW[name])
 
 
+def test_the_inbox_reads_what_waits_and_nothing_else() -> None:
+    found = plan(rows._INBOX)
+    assert "SEARCH e USING INDEX executions_by_status" in found
+    assert "SEARCH w USING PRIMARY KEY" in found
+    assert "SEARCH events USING COVERING INDEX" in found
+    assert "SCAN" not in found
+
+
 def test_time_is_read_from_the_index_alone() -> None:
     assert "COVERING INDEX executions_by_project" in plan(sources._TIME)
 
@@ -43,11 +56,11 @@ def test_time_is_read_from_the_index_alone() -> None:
 def test_20_newest_of_many_take_three_statements() -> None:
     db = sqlite3.connect(":memory:")
     Executions("").create(db.execute, 1)
-    rows = [(n, f"e{n}", 1, "default", "f", "f", "local", "running", n) for n in range(1, 5001)]
+    many = [(n, f"e{n}", 1, "default", "f", "f", "local", "running", n) for n in range(1, 5001)]
     db.executemany(
         "INSERT INTO executions (number, exec_id, version, project, flow_id, flow_name, stack, status, started_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
+        many,
     )
     asked: list[str] = []
 

@@ -389,6 +389,43 @@ def test_submitted_calls_are_drained_before_the_runner_leaves(log: EventLog) -> 
     assert (gone_on(log, drains, exec_id), ran) == ([3], [3])
 
 
+def test_a_runner_that_is_stopped_at_a_wait_leaves_nothing_to_go_on_with(log: EventLog) -> None:
+    @flow
+    def stays() -> list[Any]:
+        future = slow.submit(3)
+        return [wait(schema=int, name="n"), future.result()]
+
+    handle = stays.run()
+    exec_id = asked(log, handle, "n")
+    assert begun.wait(PATIENCE)
+    process.stop_all()
+    gate.set()
+    suspended(log, handle, "n")
+    assert types_of(log, exec_id)[-2:] == ["CheckpointCompleted", "ExecutionSuspended"]
+    assert recovery.lost_executions(log, "default") == []
+    answer(log, exec_id, "n", 8)
+    assert (gone_on(log, stays, exec_id), ran) == ([8, 3], [3])
+
+
+def test_a_submitted_call_that_a_stopped_runner_did_not_begin_is_work_left_behind(log: EventLog) -> None:
+    @flow
+    def stays() -> list[Any]:
+        chained = add.submit(slow.submit(3))
+        return [wait(schema=int, name="n"), chained.result()]
+
+    handle = stays.run()
+    exec_id = asked(log, handle, "n")
+    assert begun.wait(PATIENCE)
+    process.stop_all()
+    gate.set()
+    suspended(log, handle, "n")
+    assert recovery.lost_executions(log, "default") == [exec_id]
+    runner = recovery.take_over(log, exec_id, stays, stay_seconds=0)
+    assert runner is not None
+    runner.join()
+    assert (ran, recovery.lost_executions(log, "default")) == ([3, (3, 1)], [])
+
+
 def test_an_answer_that_comes_while_calls_are_drained_keeps_the_runner(log: EventLog) -> None:
     @flow
     def drains() -> list[Any]:

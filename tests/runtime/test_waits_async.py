@@ -14,7 +14,7 @@ import pytest
 import kitaru
 from kitaru import checkpoint, flow, sleep_async, wait, wait_async
 from kitaru.domain.errors import KitaruContextError, KitaruExecutionError, KitaruUserCodeError, KitaruWaitExpiredError
-from kitaru.domain.events import AttemptStarted, ExecutionSuspended, RunnerClaimed
+from kitaru.domain.events import AttemptStarted, ExecutionSuspended, RunnerClaimed, WaitOpened
 from kitaru.runtime import operations, process, recovery
 from kitaru.runtime.flow import Flow
 from kitaru.runtime.handle import FlowHandle
@@ -423,7 +423,6 @@ def test_a_wait_that_begins_while_the_runner_leaves_is_asked_later(log: EventLog
     assert gone_on(log, chain, exec_id) == [101, 102]
 
 
-@pytest.mark.xfail(reason="a runner that was stopped leaves work behind; the events have no word for it", strict=True)
 def test_a_stopped_runner_of_a_waiting_execution_leaves_it_to_go_on_with_its_other_branch(log: EventLog) -> None:
     @flow
     async def two() -> list[int]:
@@ -438,7 +437,50 @@ def test_a_stopped_runner_of_a_waiting_execution_leaves_it_to_go_on_with_its_oth
     process.stop_all()
     gate.set()
     until(log, lambda: not process.is_here(log.location, exec_id))
-    assert recovery.is_lost(log, log.head(exec_id))
+    assert recovery.lost_executions(log, "default") == [exec_id]
+    runner = recovery.take_over(log, exec_id, two, stay_seconds=0)
+    assert runner is not None
+    runner.join()
+    assert (ran, pending(log, exec_id)) == ([1, (1, 1)], ["1/q"])
+    assert recovery.lost_executions(log, "default") == []
+
+
+def test_a_stopped_runner_that_only_waited_leaves_nothing_to_go_on_with(log: EventLog) -> None:
+    @flow
+    async def two() -> list[int]:
+        return list(await asyncio.gather(asks("q"), asks("r")))
+
+    handle = two.run()
+    exec_id = asked(log, handle, "1/q", "2/r")
+    process.stop_all()
+    until(log, lambda: not process.is_here(log.location, exec_id))
+    assert types_of(log, exec_id)[-1] == "ExecutionSuspended"
+    assert recovery.lost_executions(log, "default") == []
+
+
+def test_an_answer_that_comes_while_the_runner_is_stopped_leaves_work(log: EventLog) -> None:
+    """Between the last look and the record: the other wait is still open, and the answer's branch can go on."""
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(log, name)
+
+        def append(self, head: Any, events: Any, state: Any, ids: Any) -> Any:
+            if isinstance(events[0], ExecutionSuspended) and len(state.pending) == 2:
+                answer(log, head.exec_id, "1/q", 5)
+            elif isinstance(events[0], WaitOpened) and events[0].wait == 2:
+                process.stop_all()
+            return log.append(head, events, state, ids)
+
+    @flow
+    async def two() -> list[int]:
+        return list(await asyncio.gather(asks("q"), asks("r")))
+
+    from tests.runtime.crashing import queue, run_on
+
+    exec_id = queue(log, two)
+    run_on(Late(), two, exec_id)
+    assert (pending(log, exec_id), recovery.lost_executions(log, "default")) == (["2/r"], [exec_id])
 
 
 def test_a_task_that_nobody_awaits_does_not_keep_the_flow(log: EventLog) -> None:

@@ -6,7 +6,15 @@ Reads the tables of kitaru.projections.executions and waits; imports no event cl
 from __future__ import annotations
 
 from kitaru.projections.listing.filters import Condition, Filters, make_filters
-from kitaru.projections.listing.rows import ExecutionRow, WaitRow, count_by_status, find_row, read_rows, read_waits
+from kitaru.projections.listing.rows import (
+    ExecutionRow,
+    WaitRow,
+    count_by_status,
+    find_row,
+    read_inbox,
+    read_rows,
+    read_waits,
+)
 from kitaru.projections.listing.sources import find_numbers
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "find_numbers",
     "find_row",
     "make_filters",
+    "read_inbox",
     "read_rows",
     "read_waits",
 ]

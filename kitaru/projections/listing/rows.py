@@ -12,8 +12,13 @@ _ROWS = """SELECT number, exec_id, version, project, flow_id, flow_name, stack, 
     spec, tags, metadata, failure_origin, failure_type, failure_message, failure_traceback
     FROM executions JOIN execution_details USING (number)
     WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number DESC"""
-_WAITS = """SELECT number, wait, version, kind, invocation_id, name, question, json_schema, metadata, opened_at, expires_at
+_WAITS = """SELECT number, wait, version, kind, name, question, json_schema, metadata, whole, opened_at, expires_at
     FROM pending_waits WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number, wait"""
+_INBOX = """SELECT e.exec_id, w.number, w.wait, w.version, w.kind, w.name, w.question, w.json_schema, w.metadata, w.whole,
+    w.opened_at, w.expires_at FROM executions e JOIN pending_waits w ON w.number = e.number
+    LEFT JOIN events ON events.number = w.number AND events.version = w.version
+    WHERE e.project = ? AND e.status = 'waiting' AND w.kind = 'input' ORDER BY events.position"""
+"""In the order of their positions, which the log has: times inform."""
 
 _COUNTS = "SELECT status, count(*) FROM executions WHERE project = ? GROUP BY status ORDER BY status"
 
@@ -50,17 +55,17 @@ class ExecutionRow(NamedTuple):
 
 
 class WaitRow(NamedTuple):
-    """A row of `pending_waits`. What was past the inline limit is None; the event at `version` has it."""
+    """A row of `pending_waits`. Not `whole`: a text past the inline limit is None, and the event at `version` has it."""
 
     number: int
     wait: int
     version: int
     kind: str
-    invocation_id: str
     name: str
     question: bytes | None
     json_schema: bytes | None
     metadata: bytes | None
+    whole: int
     opened_at: int
     expires_at: int | None
 
@@ -82,6 +87,11 @@ def read_waits(query: Query, numbers: Sequence[int]) -> dict[int, list[WaitRow]]
         wait = WaitRow(*cast("WaitRow", row))
         found.setdefault(wait.number, []).append(wait)
     return found
+
+
+def read_inbox(query: Query, project: str) -> list[tuple[str, WaitRow]]:
+    """The waits for input of all executions of a project, oldest first, each with its execution's id."""
+    return [(str(exec_id), WaitRow(*cast("WaitRow", row))) for exec_id, *row in query(_INBOX, (project,))]
 
 
 def _listed(numbers: Sequence[int]) -> str:
