@@ -129,8 +129,10 @@ class Checkpoint(Generic[P, R]):
         """Arguments by parameter name, defaults filled in. Raises TypeError like a plain call."""
         names = self._parameters
         if names is not None and len(args) <= len(names):
-            bound = dict(zip(names, args, strict=False))
+            bound = dict(zip(names, args))  # noqa: B905  (the rest is filled in; naming `strict` costs a tenth of this)
             if not kwargs:
+                if len(args) == len(names):
+                    return bound
                 rest = self._rests.get(len(args)) or self._rest_after(len(args))
                 if rest is not None:
                     return bound | rest

@@ -115,13 +115,16 @@ async def resolve_async(prepared: Prepared) -> None:
     _substitute(prepared)
 
 
+_KINDS = frozenset({CheckpointFuture, FutureList})
+
+
 def has_futures(prepared: Prepared) -> bool:
     """Whether an argument is a future, or a list of them as `.map` gives it."""
     for value in prepared.args:
-        if isinstance(value, (CheckpointFuture, FutureList)):
+        if type(value) in _KINDS:
             return True
     kwargs = prepared.kwargs
-    return bool(kwargs) and any(isinstance(value, (CheckpointFuture, FutureList)) for value in kwargs.values())
+    return bool(kwargs) and any(type(value) in _KINDS for value in kwargs.values())
 
 
 def _futures_in(prepared: Prepared) -> list[CheckpointFuture[object]]:

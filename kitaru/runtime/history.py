@@ -35,19 +35,18 @@ from kitaru.store.outline import Outlined
 class RecordedCall:
     """One checkpoint call as recorded: open, completed or failed."""
 
-    __slots__ = ("attempt", "call", "completed", "consumed", "failure", "failures", "input_digests", "is_optional", "name")
+    attempt = 0
+    failures = 0
+    completed: CallCompleted | CheckpointCompleted | CheckpointReused | None = None
+    failure: FailureFields | None = None
+    consumed = False
+    is_optional = False
+    """Whether a call before it failed and ran again since: with another outcome the code may not make this one."""
 
     def __init__(self, call: int, name: str, input_digest: str) -> None:
         self.call = call
         self.name = name
         self.input_digests: tuple[str, ...] = (input_digest,)
-        self.attempt = 0
-        self.failures = 0
-        self.completed: CallCompleted | CheckpointCompleted | CheckpointReused | None = None
-        self.failure: FailureFields | None = None
-        self.consumed = False
-        self.is_optional = False
-        """Whether a call before it failed and ran again since: with another outcome the code may not make this one."""
 
     @property
     def output(self) -> Payload | None:

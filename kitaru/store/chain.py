@@ -16,10 +16,14 @@ Link = Callable[[bytes, int, str, int, str, bytes], bytes]
 def linker(exec_id: str) -> Link:
     """How to link the events of one stream. Texts are preceded by their length, so that no two events share their input."""
     prefix = f"{len(exec_id)}:{exec_id}"
+    kinds: dict[tuple[str, int], str] = {}  # a stream has few: their part of the text is made once
 
     def link(previous: bytes, version: int, name: str, v: int, event_id: str, body: bytes) -> bytes:
-        head = f"{prefix}{version},{v},{len(name)}:{name}{len(event_id)}:{event_id}"
-        return blake2b(previous + head.encode() + body, digest_size=32).digest()
+        kind = kinds.get((name, v))
+        if kind is None:
+            kind = kinds[name, v] = f",{v},{len(name)}:{name}"
+        text = f"{prefix}{version}{kind}{len(event_id)}:{event_id}"
+        return blake2b(previous + text.encode() + body, digest_size=32).digest()
 
     return link
 
