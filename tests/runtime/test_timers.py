@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,6 +21,7 @@ from kitaru.runtime.handle import FlowHandle
 from kitaru.runtime.worker import Worker
 from kitaru.store.log import EventLog
 from kitaru.testing import FakeClock
+from tests.runtime import scripts
 from tests.runtime.crashing import PATIENCE, queue
 from tests.runtime.records import events_of, of_type, types_of
 from tests.runtime.waiting import answer, asked, gone_on, pending, until
@@ -341,3 +343,63 @@ def test_a_clock_set_forward_makes_a_sleeper_due(log: EventLog, clock: FakeClock
     assert gone_on(log, sleeps, exec_id) == [1, 2]
     (expired,) = of_type(log, exec_id, WaitExpired)
     assert expired.at == clock.now()
+
+
+# --- processes that come and go ---------------------------------------------------------------------------------------
+
+SLEEPER = """
+    @checkpoint
+    def step(x):
+        note(f"step {x}")
+        return x
+
+    @flow
+    def sleeps():
+        first = step(1)
+        kitaru.sleep(30 * 24 * 3600)
+        return [first, step(2)]
+
+    if __name__ == "__main__":
+        print(sleeps.run().wait())
+    """
+LATER = """
+    import sys
+    from kitaru.compose import open_log
+    from kitaru.runtime import process
+    from kitaru.runtime.clock import SystemClock, install
+    from kitaru.runtime.worker import Worker
+    from kitaru.settings import resolve_store
+
+    class Later(SystemClock):
+        def now(self):
+            return super().now() + int(sys.argv[1]) * 24 * 3600 * 1_000_000
+
+    install(Later())
+    log = open_log(resolve_store())
+    taken = Worker(log, "default").turn()
+    process.join_all()
+    (row,) = log.query("SELECT exec_id FROM executions")
+    print(taken, log.head(row[0]).state.status)
+    """
+"""A process some days later: it takes what a worker takes, and says how many, and how it stands then."""
+
+
+@pytest.mark.parametrize(("ended_by", "taken_at_once"), [(signal.SIGINT, 0), (signal.SIGKILL, 1)])
+def test_a_sleep_of_30_days_survives_processes_that_come_and_go(
+    log: EventLog, store: Path, tmp_path: Path, ended_by: signal.Signals, taken_at_once: int
+) -> None:
+    later = scripts.write(tmp_path / "elsewhere" / "later.py", LATER, head=False)
+    first = scripts.start(scripts.write(tmp_path / "code" / "long_sleeper.py", SLEEPER), store)
+    try:
+        until(log, lambda: log.query("SELECT kind FROM pending_waits") == [("timer",)], "the sleep")
+        first.send_signal(ended_by)
+        first.communicate(timeout=PATIENCE)
+    finally:
+        first.kill()
+    said = []
+    for days in (15, 15, 29, 31, 32):
+        ran = scripts.run(later, store, str(days))
+        assert ran.returncode == 0, ran.stderr
+        said.append(ran.stdout.strip())
+    assert said == [f"{taken_at_once} waiting", "0 waiting", "0 waiting", "1 completed", "0 completed"]
+    assert scripts.ledger(store) == ["step 1", "step 2"]
