@@ -319,3 +319,30 @@ def test_one_that_is_refused_does_not_keep_the_others_back(run: Run, log: EventL
 def test_nothing_that_matches_is_no_error(run: Run, log: EventLog, flows: Path) -> None:
     ran = run("executions", "retry", "--flow", "nope", "--yes")
     assert (ran.code, ran.err) == (0, "no executions match\n")
+
+
+# --- recover ----------------------------------------------------------------------------------------------------------
+
+
+def test_recover_takes_what_is_lost_and_leaves_what_is_queued_to_the_workers(run: Run, log: EventLog, flows: Path) -> None:
+    heads = [STATES[state](log, flows, "") for state in ("queued", "lost", "answered", "due", "waiting")]
+    ran = run("recover", "-o", "json")
+    assert ran.code == 0
+    assert [item["exec_id"] for item in ran.json["items"]] == [head.exec_id for head in heads[1:4]]  # type: ignore[index]
+    assert [str(log.head(head.exec_id).state.status) for head in heads] == ["running", *["completed"] * 3, "waiting"]
+    assert log.head(heads[0].exec_id).version == heads[0].version
+    assert run("recover").err == "nothing to recover\n"
+
+
+def test_what_is_queued_runs_here_when_recover_names_it(run: Run, log: EventLog, flows: Path) -> None:
+    head = STATES["queued"](log, flows, "")
+    assert run("recover", head.exec_id[:30]).code == 0
+    assert log.head(head.exec_id).state.status == "completed"
+
+
+@pytest.mark.parametrize("state", ["live", "live-waiting", "waiting", "sleeping", "completed", "failed", "cancelled"])
+def test_what_is_not_lost_is_not_recovered_by_its_id(run: Run, log: EventLog, flows: Path, other: str, state: str) -> None:
+    head = STATES[state](log, flows, other)
+    before = log.head(head.exec_id)
+    assert run("recover", head.exec_id).code == 4
+    assert log.head(head.exec_id) == before

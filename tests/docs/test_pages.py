@@ -45,7 +45,8 @@ def result_of(
 
         def start(page: Path) -> Future[list[Result]]:
             if page not in runs:
-                runs[page] = pool.submit(lambda: list(run_page(page, tmp_path_factory.mktemp("page"))))
+                folder = tmp_path_factory.mktemp("page")  # here: its first folder is no work for two threads
+                runs[page] = pool.submit(lambda: list(run_page(page, folder)))
             return runs[page]
 
         for page in wanted if is_alone else ():

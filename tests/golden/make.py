@@ -1,4 +1,5 @@
-"""Writes the golden store of the current format: `python -m tests.golden.make`. Once for a released format, never again.
+"""Writes the golden store of the current format: `python -m tests.golden.make`. Once for a released format, and never again:
+what an event gets afterwards (a field, a version) gets lines of its own in a further file beside it, `events-2.jsonl`.
 
 The executions are run in a scratch store under a clock that stands still, and copied from there: with a target that is on
 no machine, with the same event ids every time, and with tracebacks that name no place.

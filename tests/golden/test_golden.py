@@ -35,7 +35,8 @@ from tests.golden import flows
 
 HERE = Path(__file__).parent
 FORMATS = sorted(path.name for path in HERE.glob("format-*"))
-LINES = [(name, json.loads(line)) for name in FORMATS for line in (HERE / name / "events.jsonl").read_text().splitlines()]
+FILES = [file for name in FORMATS for file in sorted((HERE / name).glob("events*.jsonl"))]
+LINES = [(file.parent.name, json.loads(line)) for file in FILES for line in file.read_text().splitlines()]
 LATER = 1_800_000_000_000_000
 PATIENCE = 20.0
 

@@ -188,6 +188,8 @@ def test_one_interrupt_stops_at_the_next_boundary_says_how_to_go_on_and_exits_13
 def test_an_interrupted_execution_is_completed_by_recover(tmp_path: Path, store: Path, log: EventLog) -> None:
     process = scripts.start(script(tmp_path, with_main("in wait")), store)
     interrupt_in_step_2(process, store)
+    assert process.stderr is not None
+    until(lambda: "again" in process.stderr.readline(), process)  # it has seen it: the step may end
     let_go(store)
     ended(process)
     (exec_id,) = recovery.lost_executions(log, "default")
