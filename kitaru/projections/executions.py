@@ -69,7 +69,7 @@ _CREATE = (
     "CREATE INDEX {p}executions_by_flow{g} ON {p}executions (flow_id, status)",
     "CREATE INDEX {p}executions_by_stack{g} ON {p}executions (project, stack)",
     """CREATE INDEX {p}executions_unattended{g} ON {p}executions (project, status)
-        WHERE queued = 1 OR runner IS NOT NULL""",
+        WHERE status = 'waiting' AND (queued = 1 OR runner IS NOT NULL)""",
     "CREATE INDEX {p}executions_by_start{g} ON {p}executions (project, started_at)",
     "CREATE INDEX {p}execution_tags_by_number{g} ON {p}execution_tags (number)",
     "CREATE INDEX {p}execution_metadata_by_number{g} ON {p}execution_metadata (number)",
