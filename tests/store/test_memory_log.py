@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.domain.events import (
@@ -19,7 +21,7 @@ from kitaru.domain.events import (
 )
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ABSENT, evolve
-from kitaru.store.chain import GENESIS, link
+from kitaru.store.chain import GENESIS, link, linker
 from kitaru.store.heads import _KEEPS_HEAD, columns, fold_head, known, parse
 from kitaru.store.registry import CODECS, body_of, codec_of, decode
 from kitaru.testing import call, completed, memory_log, start, started
@@ -98,6 +100,17 @@ def test_no_two_events_share_what_is_digested() -> None:
         link(b"x" * 32, "a", 1, "b", 1, "c", b"d"),
     }
     assert len(digests) == 7
+
+
+@given(st.binary(max_size=32), st.text(), st.integers(1), st.text(), st.integers(1), st.text(), st.binary())
+def test_a_stream_links_as_its_events_do(
+    previous: bytes, exec_id: str, version: int, name: str, v: int, event_id: str, body: bytes
+) -> None:
+    of_stream = linker(exec_id)
+    for number in (version, version + 1):
+        assert of_stream(previous, number, name, v, event_id, body) == link(
+            previous, exec_id, number, name, v, event_id, body
+        )
 
 
 def test_every_event_comes_back_from_its_bytes() -> None:
