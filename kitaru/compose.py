@@ -125,6 +125,14 @@ def find_lost(choice: StoreChoice, project: str, *, with_queued: bool) -> list[s
     return [exec_id for exec_id in lost if with_queued or not recovery.is_left_to_workers(log, exec_id)]
 
 
+def is_lost(choice: StoreChoice, exec_id: str) -> bool:
+    """Whether an execution should be running, or is queued, and nobody runs it."""
+    from kitaru.runtime import recovery
+
+    log = open_log(choice)
+    return recovery.is_lost(log, log.head(exec_id))
+
+
 def recover(choice: StoreChoice, exec_ids: Sequence[str], target: str | None = None) -> list[Runner]:
     """Go on with lost executions in threads of this process; `target` (FILE:flow) names another place of the code."""
     from kitaru.runtime import recovery

@@ -15,10 +15,10 @@ from benchmarks.rounds import ROOT, python
 from benchmarks.turns import Answer, serve
 
 
-def recover_once(store: str, exec_id: str, *, bare: bool) -> None:
-    """In the fresh process: go on with the execution until its body ends the process.
+def recover_once(store: str, exec_id: str, *, by_client: bool) -> None:
+    """In the fresh process: go on with the execution until its body ends the process, as `kitaru recover` does.
 
-    `bare`: below the client, whose `recover` also reads a snapshot to return while the flow runs on.
+    `by_client`: as a program does, which gets a snapshot that is read while the flow runs on.
     """
     import benchmarks.contenders.long_flow  # noqa: F401  (what it needs is imported before the clock starts)
     from kitaru import KitaruClient, compose
@@ -29,19 +29,19 @@ def recover_once(store: str, exec_id: str, *, bare: bool) -> None:
     compose.open_log(choice)  # as the baseline's connection is
     client.executions.get(exec_id)  # and as the baseline has, this process has read these rows once before
     os.environ["BENCH_BEGAN"] = repr(time.perf_counter())
-    if bare:
-        compose.recover(choice, [exec_id])
-    else:
+    if by_client:
         client.executions.recover(exec_id)
+    else:
+        compose.recover(choice, [exec_id])
     time.sleep(60)
     sys.exit("the body never came to its end")
 
 
 def main() -> None:
-    """`python -m benchmarks.contenders.resumes STORE EXEC_ID [--bare]`: serve rounds of one recovery."""
+    """`python -m benchmarks.contenders.resumes STORE EXEC_ID [--client]`: serve rounds of one recovery."""
     store, exec_id, *flags = sys.argv[1:]
     if "--once" in flags:
-        recover_once(store, exec_id, bare="--bare" in flags)
+        recover_once(store, exec_id, by_client="--client" in flags)
     command = python("benchmarks.contenders.resumes", store, exec_id, *flags, "--once")
 
     def run(_count: int) -> Answer:

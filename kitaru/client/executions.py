@@ -141,18 +141,14 @@ class Executions(Reading):
         it, and KitaruStateError when it is not lost.
         """
         if exec_id is None:
-            return self._find_unattended(with_queued=False)
+            if self._access.find_reader() is None:
+                return []
+            return compose.find_lost(self._access.choice, self._access.project, with_queued=False)
         found = self.peek(exec_id)
-        lost = self._find_unattended(with_queued=True)
-        if found.exec_id not in lost:
+        if not compose.is_lost(self._access.choice, found.exec_id):
             what = "its runner is alive" if found.runner == "alive" else found.status_reason or f"it is {found.status}"
             raise KitaruStateError(f"the execution {found.exec_id} is not lost: {what}")
         return [found.exec_id]
-
-    def _find_unattended(self, *, with_queued: bool) -> list[str]:
-        if self._access.find_reader() is None:
-            return []
-        return compose.find_lost(self._access.choice, self._access.project, with_queued=with_queued)
 
 
 def _tags(tags: str | Iterable[str]) -> tuple[str, ...]:

@@ -54,16 +54,18 @@ class Reading:
     def peek(self, exec_id: str) -> Execution:
         """One execution as a list shows it: without its calls and values. Raises KitaruNotFoundError."""
         full = self._access.resolve(exec_id)
-        with self._access.snapshot() as reader:
-            row = None if reader is None else find_row(reader.query, reader.head(full).number)
-            if reader is None:
-                raise self._access.not_found(f"execution {exec_id!r}")
-            if row is None:
-                raise KitaruBackendError(
-                    f"the read model has no row of execution {exec_id!r}; run `kitaru store rebuild`", code="store-corrupt"
-                )
-            waits = read_waits(reader.query, (row.number,)).get(row.number, []) if row.open_waits else []
-            return self._execution(row, waits)
+        reader = self._access.reader(f"execution {exec_id!r}")
+        row, waits = find_row(reader.query, full), []
+        if row is not None and row.open_waits:
+            with reader.snapshot() as moment:
+                row = find_row(moment.query, full)
+                waits = [] if row is None else read_waits(moment.query, (row.number,)).get(row.number, [])
+        if row is None:
+            reader.head(full)
+            raise KitaruBackendError(
+                f"the read model has no row of execution {exec_id!r}; run `kitaru store rebuild`", code="store-corrupt"
+            )
+        return self._execution(row, waits)
 
     def pending_waits(self, exec_id: str | None = None) -> Sequence[PendingWait]:
         """The waits for input that are open: of one execution, or of all in the project; oldest first."""

@@ -11,7 +11,8 @@ _ROWS = """SELECT number, exec_id, version, project, flow_id, flow_name, stack, 
     started_at, ended_at, checkpoint_count, attempt_count, cached_step_count, artifact_count, open_waits, original_exec_id,
     spec, tags, metadata, failure_origin, failure_type, failure_message, failure_traceback
     FROM executions JOIN execution_details USING (number)
-    WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number DESC"""
+    WHERE number IN (SELECT value FROM json_each(?1) UNION ALL SELECT number FROM streams WHERE exec_id = ?2)
+    ORDER BY number DESC"""
 _WAITS = """SELECT number, wait, version, kind, name, question, json_schema, metadata, whole, opened_at, expires_at
     FROM pending_waits WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number, wait"""
 _INBOX = """SELECT e.exec_id, w.number, w.wait, w.version, w.kind, w.name, w.question, w.json_schema, w.metadata, w.whole,
@@ -72,12 +73,12 @@ class WaitRow(NamedTuple):
 
 def read_rows(query: Query, numbers: Sequence[int]) -> list[ExecutionRow]:
     """The rows of executions, newest first."""
-    return [ExecutionRow(*cast("ExecutionRow", row)) for row in query(_ROWS, (_listed(numbers),))]
+    return [ExecutionRow(*cast("ExecutionRow", row)) for row in query(_ROWS, (_listed(numbers), None))]
 
 
-def find_row(query: Query, number: int) -> ExecutionRow | None:
+def find_row(query: Query, exec_id: str) -> ExecutionRow | None:
     """The row of one execution, or None."""
-    return next(iter(read_rows(query, (number,))), None)
+    return next((ExecutionRow(*cast("ExecutionRow", row)) for row in query(_ROWS, ("[]", exec_id))), None)
 
 
 def read_waits(query: Query, numbers: Sequence[int]) -> dict[int, list[WaitRow]]:
