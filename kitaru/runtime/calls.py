@@ -139,18 +139,18 @@ def _known(prepared: Prepared) -> Outcome | _Fresh:
     recorded = session.history.find(prepared.invocation_id)
     if recorded is not None and recorded.has_outcome:
         return _recorded(session, prepared, recorded, digest)
+    runs_anew = False
+    if recorded is None and session.original is not None:
+        taken = None if opaque else session.original.find(prepared.invocation_id, digest)
+        if taken is not None:
+            output = taken.output.carrying(session.load(taken.output))
+            return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
+        runs_anew = session.original.runs(prepared.invocation_id)
     key = reuse.key_of(checkpoint, digest, session.options) if not opaque and recorded is None else None
-    if key is not None:
+    if key is not None and not runs_anew:
         found = reuse.find(session, key)
         if found is not None:
             return _reused(session, prepared, digest, found)
-    if recorded is None and session.original is not None:
-        taken = None if opaque else session.original.find(prepared.invocation_id, digest)
-        if taken is None:
-            session.original.runs(prepared.invocation_id)
-        else:
-            output = taken.output.carrying(session.load(taken.output))
-            return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
     return _Fresh(digest, opaque, recorded, key)
 
 

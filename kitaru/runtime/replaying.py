@@ -49,10 +49,11 @@ class Original:
             output = recorded.output
         return None if output is None else Taken(call_id(self._exec_id, recorded.call), output)
 
-    def runs(self, invocation_id: str) -> None:
-        """The call is not taken over: what was recorded after it is optional now."""
+    def runs(self, invocation_id: str) -> bool:
+        """The call is not taken over: what was recorded after it is optional now. Gives whether it was made then, too."""
         recorded = self.history.find(invocation_id)
         self.history.runs_anew(None if recorded is None else recorded.call)
+        return recorded is not None
 
 
 class Taken(NamedTuple):

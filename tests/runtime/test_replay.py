@@ -77,6 +77,43 @@ def old(log: EventLog) -> str:
     return handle.exec_id
 
 
+# --- beside the cache ----------------------------------------------------------------------------------------------------
+
+
+@checkpoint(cache=True)
+def drawn(x: int) -> int:
+    ran.append(("drawn", x))
+    return x + len(ran)
+
+
+@flow
+def draws(n: int) -> list[int]:
+    return [drawn(n), *([drawn(n + 1)] if n else [])]
+
+
+def test_the_chosen_call_runs_although_its_result_is_cached(log: EventLog) -> None:
+    old = draws.run(0)
+    assert old.wait(PATIENCE) == [1]
+    assert draws.replay(old.exec_id, from_="drawn").wait(PATIENCE) == [2]
+    assert ran == [("drawn", 0), ("drawn", 0)]
+
+
+def test_an_override_outranks_a_cached_result(log: EventLog) -> None:
+    old = draws.run(0)
+    assert old.wait(PATIENCE) == [1]
+    replayed = draws.replay(old.exec_id, from_="drawn", overrides={"checkpoint.drawn": 70})
+    assert replayed.wait(PATIENCE) == [70]
+
+
+def test_a_call_that_the_old_execution_never_made_may_be_cached(log: EventLog) -> None:
+    assert draws.run(1).wait(PATIENCE) == [2, 4]
+    old = draws.run(0)
+    old.wait(PATIENCE)
+    ran.clear()
+    assert draws.replay(old.exec_id, from_="drawn", n=1).wait(PATIENCE) == [2, 4]
+    assert ran == [("drawn", 1)]
+
+
 # --- where it begins -----------------------------------------------------------------------------------------------------
 
 
