@@ -69,7 +69,7 @@ def checked_amount(value: object, what: str) -> float:
 
 
 def checked_seconds(value: object, what: str) -> float:
-    """A finite number of seconds from 0. Raises KitaruUsageError."""
+    """A number of seconds from 0 to a billion, some 31 years. Raises KitaruUsageError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:
         return value
-    raise KitaruUsageError(f"{what} has to be a number of seconds from 0, not {value!r}")
+    raise KitaruUsageError(f"{what} has to be a number of seconds from 0 and below a billion, not {value!r}")
