@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kitaru.cli import follow, output, render
@@ -14,8 +15,17 @@ if TYPE_CHECKING:
     from kitaru.client.client import KitaruClient
     from kitaru.client.models import Execution
     from kitaru.runtime.handle import FlowHandle
+    from kitaru.runtime.runner import Runner
 
 LOOK_SECONDS = 0.25
+AT_ONCE = 32
+"""Executions that one command runs at the same time: each has a thread, and more of its own."""
+
+
+def wait_for_place(runners: Sequence[Runner], at_once: int = AT_ONCE) -> None:
+    """Stay until fewer than `at_once` of the runners are live."""
+    while len(live := [runner for runner in runners if not runner.done.is_set()]) >= at_once:
+        live[0].done.wait(LOOK_SECONDS)
 
 
 def finish(command: str, handle: FlowHandle[object], client: KitaruClient, form: Output) -> int:

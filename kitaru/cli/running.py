@@ -59,7 +59,7 @@ def recover(
     project: Project = None,
     form: Format = Output.TEXT,
 ) -> int:
-    """Go on with executions whose runner is gone, and wait for their end.
+    """Go on with executions whose runner is gone, 32 at once, and wait for their end.
 
     What is queued for workers is left to them; named by its id it runs here.
     """
@@ -72,6 +72,7 @@ def recover(
     recovered: list[str] = []
     refused: list[KitaruError] = []
     for found in client.executions.find_lost(execution):
+        foreground.wait_for_place(runners)
         try:
             runners += compose.recover(client.store, [found], target)
             recovered.append(found)
@@ -81,9 +82,7 @@ def recover(
                 raise
             refused.append(error)
             output.tell(f"{found} was not recovered: {error.message}")
-    for runner in runners:
-        while not runner.done.wait(foreground.LOOK_SECONDS):
-            pass
+    foreground.wait_for_place(runners, 1)
     ended = [client.executions.get(found) for found in recovered]
     if form is Output.JSON:
         output.print_items("recover", [output.plain(found) for found in ended])

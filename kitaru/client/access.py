@@ -34,6 +34,9 @@ class Access:
     def find_reader(self) -> Reader | None:
         """The store's reader, or None when nothing was ever written there. Raises KitaruBackendError."""
         with self._opening:
+            if self._reader is not None and not self._reader.is_in_place():
+                self._reader.close()  # the store was removed; there may be another one by now
+                self._reader = None
             if self._reader is None and compose.store_exists(self.choice):
                 try:
                     self._reader = compose.open_reader(self.choice)

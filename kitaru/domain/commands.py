@@ -27,6 +27,7 @@ class Claim:
 
     runner: str
     lost_epoch: int | None
+    file_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,9 @@ def decide(state: ExecutionState, command: c.Command, at: int) -> tuple[Event, .
             return (command.started, *_claimed(state, command.runner, at))
         case c.Claim():
             _check_free(state, command.lost_epoch, at)
-            return (ExecutionCancelled(at=at),) if state.cancel_requested else _claimed(state, command.runner, at)
+            if state.cancel_requested:
+                return (ExecutionCancelled(at=at),)
+            return _claimed(state, command.runner, at, command.file_digest)
         case c.Resume():
             _check_free(state, command.lost_epoch, at)
             if state.cancel_requested:
@@ -111,8 +113,10 @@ def _not_allowed(name: str, state: ExecutionState) -> str:
     return f"{name} is not possible: the execution is {status}; it has to be {' or '.join(needs)}"
 
 
-def _claimed(state: ExecutionState, runner: str | None, at: int) -> tuple[Event, ...]:
-    return () if runner is None else (RunnerClaimed(at=at, epoch=state.epoch + 1, runner=runner),)
+def _claimed(state: ExecutionState, runner: str | None, at: int, file_digest: str | None = None) -> tuple[Event, ...]:
+    if runner is None:
+        return ()
+    return (RunnerClaimed(at=at, epoch=state.epoch + 1, runner=runner, file_digest=file_digest),)
 
 
 def is_ready(state: ExecutionState, at: int) -> bool:

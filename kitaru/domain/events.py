@@ -74,11 +74,15 @@ class ExecutionStarted(EventBase):
 
 
 class RunnerClaimed(EventBase):
-    """A runner took the execution; appends of earlier epochs are refused from here on."""
+    """A runner took the execution; appends of earlier epochs are refused from here on.
+
+    `file_digest` is set when it was lost or suspended, and its source changed since the start.
+    """
 
     type: Literal["RunnerClaimed"] = "RunnerClaimed"
     epoch: int
     runner: str
+    file_digest: str | None = None
 
 
 class ExecutionSuspended(EventBase):

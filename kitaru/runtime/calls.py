@@ -203,7 +203,8 @@ def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, dige
         if session.options.strict:
             session.divergence = KitaruDivergenceError(
                 f"the call {prepared.invocation_id!r} was recorded with other inputs, and the flow is strict: "
-                "undo the change of the code, or start a new execution",
+                "undo the change of the code (a body that changes its argument in place does this, too), or start a new "
+                "execution",
                 exec_id=session.exec_id,
                 failure_origin=FailureOrigin.DIVERGENCE,
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast, overload
 from kitaru.domain.errors import KitaruContextError, KitaruUsageError
 from kitaru.runtime.options import Cache, checked_cache, checked_count, checked_name, checked_seconds
 from kitaru.runtime.scope import FlowScope, flow_scope
+from kitaru.runtime.source import stamp_of, undecorated
 
 if TYPE_CHECKING:
     from kitaru.runtime.futures import CheckpointFuture, FutureList
@@ -43,7 +44,7 @@ class Checkpoint(Generic[P, R]):
         code = getattr(fn, "__code__", None)
         if code is None:
             raise KitaruUsageError(f"@checkpoint goes on a function, not on {fn!r}")
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())  # a function may have an attribute `map`
         self.fn = fn
         self.__qualname__: str = fn.__qualname__
         self.name = checked_name(fn.__name__, "the checkpoint's name")
@@ -66,6 +67,8 @@ class Checkpoint(Generic[P, R]):
         self._parameters: tuple[str, ...] | None = code.co_varnames[: code.co_argcount] if simple else None
         defaults: tuple[object, ...] = getattr(fn, "__defaults__", None) or ()
         self._defaults = dict(zip((self._parameters or ())[-len(defaults) :], defaults, strict=False)) if defaults else {}
+        self.source_file = undecorated(fn).__code__.co_filename
+        self.stamp = stamp_of(self.source_file)
         self._rests: dict[int, dict[str, object] | None] = {}
         self._takes_id = "id" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.events import Target
 from kitaru.runtime.registry import flows
+from kitaru.runtime.source import stamp_of
 from kitaru.runtime.trust import is_trusted
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ def target_of(file: str, qualname: str) -> Target:
         real = os.path.realpath(file)
         known = _targets[file, qualname] = (seen, Target(file=real, qualname=qualname, digest=file_digest(real)))
     return known[1]
+
+
+def target_of_flow(flow: Flow[..., object]) -> Target:
+    """Where a flow is. Without a digest when the file was edited since it was loaded: what runs is not in it any more."""
+    target = target_of(flow.source.__code__.co_filename, flow.source.__qualname__)
+    if target.file is None or stamp_of(target.file) == flow.stamp:
+        return target
+    return target.model_copy(update={"digest": None})
 
 
 def file_digest(path: str) -> str:
@@ -207,10 +216,13 @@ def _load_file(path: str) -> ModuleType:
         name = f"{os.path.basename(root)}.{name}"
         root = os.path.dirname(root)
     loaded = sys.modules.get(name)
-    if loaded is not None and os.path.realpath(loaded.__file__ or "") == path:
+    if loaded is not None and os.path.realpath(getattr(loaded, "__file__", None) or "") == path:
         return loaded
     if root not in sys.path:
         sys.path.insert(0, root)
+    folder = os.path.dirname(path)
+    if folder not in sys.path:
+        sys.path.append(folder)  # `python FILE` has it there: a script inside a package may import what lies beside it
     if "." in name:
         return _executing(lambda: importlib.import_module(name), path)
     if loaded is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.runtime import registry
@@ -17,10 +17,10 @@ from kitaru.runtime.options import (
     checked_name,
     checked_tags,
 )
+from kitaru.runtime.source import stamp_of, undecorated
 
 if TYPE_CHECKING:
     from inspect import Signature
-    from types import FunctionType
 
     from kitaru.runtime.handle import FlowHandle
 
@@ -56,9 +56,10 @@ class Flow(Generic[P, R]):
         image: ImageSettings | str | None,
         strict: bool,
     ) -> None:
-        code = getattr(fn, "__code__", None)
-        if code is None:
+        if getattr(fn, "__code__", None) is None:
             raise KitaruUsageError(f"@flow goes on a function, not on {fn!r}")
+        self.source = undecorated(fn)
+        code = self.source.__code__  # a decorator's wrapper takes *args and **kwargs; what it wraps says which
         parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         for reserved in _RESERVED:
             if reserved in parameters:
@@ -67,7 +68,7 @@ class Flow(Generic[P, R]):
                 )
         if code.co_flags & 0x04 or code.co_posonlyargcount:
             raise KitaruUsageError(f"the flow {fn.__name__} takes positional-only or *args; give its parameters names")
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())  # a function may have an attribute `run`
         self.fn = fn
         self.__qualname__: str = fn.__qualname__
         self.name = checked_name(name if name is not None else fn.__name__, "the flow's name")
@@ -76,9 +77,9 @@ class Flow(Generic[P, R]):
         self.stack = stack
         self.image = image
         self.strict = strict
-        self.is_async = bool(code.co_flags & _COROUTINE)
+        self.is_async = bool(fn.__code__.co_flags & _COROUTINE)
         self.settings = RunSettings(tags=checked_tags(tags))
-        self.source = _undecorated(fn)
+        self.stamp = stamp_of(self.source.__code__.co_filename)
         key = (self.source.__code__.co_filename, self.source.__qualname__, self.name)
         registry.flows.pop(key, None)
         registry.flows[key] = self
@@ -156,16 +157,6 @@ class Flow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<flow {self.name} ({self.__module__}.{self.__qualname__})>"
-
-
-def _undecorated(fn: Callable[..., object]) -> FunctionType:
-    """The user's own function under decorators that keep it as `__wrapped__`: where it is written is where it is loaded."""
-    for _ in range(100):
-        inner = getattr(fn, "__wrapped__", None)
-        if getattr(inner, "__code__", None) is None:
-            break
-        fn = cast("Callable[..., object]", inner)
-    return cast("FunctionType", fn)
 
 
 @overload

@@ -116,24 +116,35 @@ async def resolve_async(prepared: Prepared) -> None:
 
 
 _KINDS = frozenset({CheckpointFuture, FutureList})
+_HOLDERS = frozenset({list, tuple, dict})
 
 
 def has_futures(prepared: Prepared) -> bool:
-    """Whether an argument is a future, or a list of them as `.map` gives it."""
+    """Whether an argument is a future, a list of them as `.map` gives it, or a list, tuple or dict that holds one."""
     for value in prepared.args:
-        if type(value) in _KINDS:
+        if type(value) in _KINDS or (type(value) in _HOLDERS and not _KINDS.isdisjoint(map(type, _held(value)))):
             return True
     kwargs = prepared.kwargs
-    return bool(kwargs) and any(type(value) in _KINDS for value in kwargs.values())
+    return bool(kwargs) and any(
+        type(value) in _KINDS or (type(value) in _HOLDERS and not _KINDS.isdisjoint(map(type, _held(value))))
+        for value in kwargs.values()
+    )
+
+
+def _held(holder: object) -> Iterable[object]:
+    if type(holder) is dict:
+        return cast("dict[object, object]", holder).values()
+    return cast("Iterable[object]", holder)
 
 
 def _futures_in(prepared: Prepared) -> list[CheckpointFuture[object]]:
     found: list[CheckpointFuture[object]] = []
     for value in (*prepared.args, *prepared.kwargs.values()):
-        if isinstance(value, CheckpointFuture):
-            found.append(cast("CheckpointFuture[object]", value))
-        elif isinstance(value, FutureList):
-            found.extend(cast("FutureList[object]", value))
+        for each in _held(value) if type(value) in _HOLDERS else (value,):
+            if isinstance(each, CheckpointFuture):
+                found.append(cast("CheckpointFuture[object]", each))
+            elif isinstance(each, FutureList):
+                found.extend(cast("FutureList[object]", each))
     return found
 
 
@@ -145,11 +156,20 @@ def _substitute(prepared: Prepared) -> None:
 
 
 def _value(argument: object) -> object:
-    if isinstance(argument, CheckpointFuture):
-        return cast("CheckpointFuture[object]", argument).result()
-    if isinstance(argument, FutureList):
-        return cast("FutureList[object]", argument).result()
-    return argument
+    if type(argument) in _HOLDERS and not _KINDS.isdisjoint(map(type, _held(argument))):
+        if type(argument) is dict:
+            return {key: _result(value) for key, value in cast("dict[object, object]", argument).items()}
+        values = map(_result, _held(argument))
+        return tuple(values) if type(argument) is tuple else list(values)
+    return _result(argument)
+
+
+def _result(value: object) -> object:
+    if isinstance(value, CheckpointFuture):
+        return cast("CheckpointFuture[object]", value).result()
+    if isinstance(value, FutureList):
+        return cast("FutureList[object]", value).result()
+    return value
 
 
 def zipped(name: str, iterables: tuple[Iterable[object], ...]) -> list[tuple[object, ...]]:

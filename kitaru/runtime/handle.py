@@ -106,6 +106,7 @@ class FlowHandle(Generic[R]):
             token = self._log.changes.token()
             runner = cast("Runner | None", process.find(self._log.location, self.exec_id)) or self._runner
             if runner is not None and not runner.done.is_set():
+                self._runner = runner
                 left = _remaining(deadline, self.exec_id)
                 if runner.done.wait(longest if left is None else min(left, longest)) and runner.end is not None:
                     return runner.end
@@ -160,7 +161,11 @@ class FlowHandle(Generic[R]):
         if isinstance(end, ExecutionCompleted):
             data = end.output.data if end.output.data is not None else self._log.load(end.output)
             return cast("R", decode(data, self._flow.returns))
-        raise _error_of(end, self.exec_id, self._runner.error if self._runner is not None else None)
+        runner = self._runner
+        cause = None
+        if runner is not None and runner.end is not None and end is not None and runner.end.at == end.at:
+            cause = runner.error  # of this end, and not of one before a retry
+        raise _error_of(end, self.exec_id, cause)
 
     def __repr__(self) -> str:
         return f"<FlowHandle {self.exec_id}>"

@@ -133,11 +133,12 @@ def _go_on(
     changed = code.digest_if_changed(started.target)
     replaying.original_of(log, started)  # or it would be claimed, and then could not run
     with process.beginning(log.location, exec_id):
+        past = recovery.read_past(log, exec_id)
         claiming = replace(command, runner=log.leases.acquire(), file_digest=changed)
         _, events = log.execute(exec_id, claiming, installed_clock().now())
         if not any(isinstance(event, RunnerClaimed) for event in events):
             return None  # it was being cancelled, and now is
-        return recovery.launch(log, exec_id, flow)
+        return recovery.launch(log, exec_id, flow, past)
 
 
 def _find(state: ExecutionState, exec_id: str, wait: str) -> Pending:

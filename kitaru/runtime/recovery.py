@@ -5,19 +5,20 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from kitaru.domain.commands import Claim
-from kitaru.domain.decide import is_ready
+from kitaru.domain.decide import decide, is_ready
 from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
 from kitaru.domain.events import (
+    Event,
     ExecutionResumed,
     ExecutionRetried,
     ExecutionStarted,
     ExecutionSuspended,
     RunnerClaimed,
 )
-from kitaru.domain.state import ABSENT, Folded, fold
+from kitaru.domain.state import ABSENT, ExecutionState, Folded, evolve, fold
 from kitaru.runtime import code, process
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History
@@ -113,22 +114,41 @@ def take_over(
     with process.beginning(log.location, exec_id):
         state = log.head(exec_id).state
         lost = state.epoch if _is_gone(log, state.runner) else None
-        _, events = log.execute(exec_id, Claim(log.leases.acquire(), lost), installed_clock().now())
+        claim = Claim(log.leases.acquire(), lost, code.digest_if_changed(started.target))
+        decide(state, claim, installed_clock().now())  # before its past is read: that may be long
+        past = read_past(log, exec_id)
+        _, events = log.execute(exec_id, claim, installed_clock().now())
         if not any(isinstance(event, RunnerClaimed) for event in events):
             return None
-        return launch(log, exec_id, flow, stay_seconds=stay_seconds)
+        return launch(log, exec_id, flow, past, stay_seconds=stay_seconds)
 
 
-def launch(log: EventLog, exec_id: str, flow: Flow[..., object], *, stay_seconds: float | None = None) -> Runner:
+class Past(NamedTuple):
+    """What an execution has done, every event of it checked. It is read before a claim: one that cannot be read is left."""
+
+    history: History
+    state: ExecutionState
+
+
+def read_past(log: EventLog, exec_id: str) -> Past:
+    """The past of an execution, as it is now. Raises KitaruNotFoundError, KitaruBackendError."""
+    history, state = History(), ABSENT
+    with _without_collecting():
+        for batch in log.outline(exec_id):
+            history.extend(batch)
+            state = fold(state, cast("list[Folded]", batch))
+    return Past(history, state)
+
+
+def launch(log: EventLog, exec_id: str, flow: Flow[..., object], past: Past, *, stay_seconds: float | None = None) -> Runner:
     """Run an execution that this process has just claimed; `stay_seconds` is how long it stays for a wait at most."""
     from kitaru.runtime.replaying import original_of
 
     head = log.head(exec_id)
-    history, state = History(), ABSENT
-    with _without_collecting():
-        for batch in log.outline(exec_id, limit=head.version):
-            history.extend(batch)
-            state = fold(state, cast("list[Folded]", batch))
+    history, state = past
+    for recorded in log.read(exec_id, after=state.version, limit=head.version - state.version):
+        history.add(recorded.event)
+        state = evolve(state, cast("Event", recorded.event))
     if history.started is None:
         raise KitaruNotFoundError(f"the execution {exec_id} has no events in the store {log.location}")
     if state.runner != log.leases.acquire():

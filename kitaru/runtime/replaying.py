@@ -113,7 +113,7 @@ def replay(
     started = old.model_copy(
         update={
             "at": installed_clock().now(),
-            "target": code.target_of(flow.source.__code__.co_filename, flow.source.__qualname__),
+            "target": code.target_of_flow(flow),
             "inputs": start.encoded_inputs(flow, (), merged),
             "idempotency_key": None,
             "original_exec_id": exec_id,

@@ -13,6 +13,7 @@ from kitaru.projections.reuse import FIND
 from kitaru.runtime.checkpoint import Checkpoint
 from kitaru.runtime.options import Cache
 from kitaru.runtime.session import Session
+from kitaru.runtime.source import stamp_of
 from kitaru.store.values import CODEC, ValueNotEncodable, canonical_module, encode
 
 
@@ -30,8 +31,8 @@ def key_of(checkpoint: Checkpoint[..., object], input_digest: str, options: Flow
     Functions that the body calls are not seen.
     """
     cache = _closest(options.cache, checkpoint.cache, options.default_cache)
-    if not cache:
-        return None
+    if not cache or stamp_of(checkpoint.source_file) != checkpoint.stamp:
+        return None  # the file was edited since it was loaded: its text is not the code that runs
     fn = checkpoint.fn
     try:
         source = inspect.getsource(fn)

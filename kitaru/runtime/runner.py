@@ -11,7 +11,7 @@ from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from kitaru.domain.errors import KitaruContextError, KitaruDivergenceError, KitaruError, KitaruRuntimeError
 from kitaru.domain.events import (
@@ -187,6 +187,7 @@ class Runner:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             loop.set_task_factory(_task_with_path)  # pyright: ignore[reportArgumentType]
+            loop.set_exception_handler(_say_what_was_not_taken)
             try:
                 return runner.run(self._supervise(inputs))
             except (SystemExit, KeyboardInterrupt) as error:
@@ -279,6 +280,12 @@ async def _cancelled(tasks: set[asyncio.Task[object]]) -> None:
         for task in tasks:
             task.cancel()
         _, tasks = await asyncio.wait(tasks, timeout=10 * _POLL_SECONDS)
+
+
+def _say_what_was_not_taken(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio says of an exception that nobody took. An exit flew out of the loop, and was taken there."""
+    if not isinstance(context.get("exception"), (SystemExit, KeyboardInterrupt)):
+        loop.default_exception_handler(context)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

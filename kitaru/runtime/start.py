@@ -55,7 +55,7 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
         flow_id=flow_id(log.store_id, project, flow.name),
         flow_name=flow.name,
         project=project,
-        target=code.target_of(flow.source.__code__.co_filename, flow.source.__qualname__),
+        target=code.target_of_flow(flow),
         options=FlowOptions(
             retries=checked_count(_first(given.get("retries"), flow.retries or None, settings.retries, 0), "retries"),
             cache=checked_cache(given.get("cache"), "cache"),

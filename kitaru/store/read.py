@@ -47,6 +47,10 @@ class Reader:
         """The folder."""
         return self._folder
 
+    def is_in_place(self) -> bool:
+        """Whether the store is still where it was opened."""
+        return self._pool.is_in_place()
+
     def close(self) -> None:
         """Close the connections; a reader that is closed cannot be used again."""
         self._pool.close()

@@ -7,7 +7,7 @@ import sqlite3
 
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.store.sqlite import forks
-from kitaru.store.sqlite.connection import absent, database_path, open_reader
+from kitaru.store.sqlite.connection import absent, database_path, open_reader, place_of
 
 IDLE = 4
 
@@ -23,8 +23,16 @@ class ReaderPool:
         path = database_path(folder)
         if not os.path.exists(path):
             raise absent(folder)
+        self._place = place_of(path)
         forks.check(path, folder)
         forks.watch(self, path)
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is read is still the one at its path."""
+        try:
+            return place_of(database_path(self._folder)) == self._place
+        except OSError:
+            return False
 
     def take(self) -> sqlite3.Connection:
         """An idle connection, or a new one. Raises KitaruBackendError, and KitaruUsageError when closed."""

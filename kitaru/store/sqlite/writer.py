@@ -10,7 +10,6 @@ other error takes the transaction back for all of them.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -20,7 +19,7 @@ from collections.abc import Callable, Sequence
 from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruUsageError
 from kitaru.store.log import OutcomeUnknown
 from kitaru.store.sqlite import forks, schema
-from kitaru.store.sqlite.connection import database_path, open_writer
+from kitaru.store.sqlite.connection import database_path, open_writer, place_of
 from kitaru.store.sqlite.failures import is_known_not_committed, is_of_one_member, is_of_the_disk, typed
 from kitaru.store.sqlite.write_lock import WriteLock
 
@@ -57,7 +56,7 @@ class GroupCommit:
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = connection
         self._path = database_path(folder)
-        self._place = _place_of(self._path)
+        self._place = place_of(self._path)
         self._is_full = True
         self._refusal: KitaruUsageError | None = None
         self._is_closed = False
@@ -78,7 +77,7 @@ class GroupCommit:
     def is_in_place(self) -> bool:
         """Whether the open file is still the one at its path. Asks for its entry only: opening it would drop locks."""
         try:
-            return _place_of(self._path) == self._place
+            return place_of(self._path) == self._place
         except OSError:
             return False
 
@@ -220,7 +219,7 @@ class GroupCommit:
         try:
             if connection is None:
                 connection = self._connection = open_writer(self._folder)
-                self._place = _place_of(self._path)
+                self._place = place_of(self._path)
                 self._is_full = True
             elif not self.is_in_place():
                 # What is written to a removed file is gone with it; a moved one is another store by now.
@@ -324,8 +323,3 @@ def _wake(member: Member) -> None:
     if member.wake is not None and member.wake.locked():
         with contextlib.suppress(RuntimeError):  # somebody else was faster
             member.wake.release()
-
-
-def _place_of(path: str) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
