@@ -10,7 +10,7 @@ from kitaru.client.access import Access
 from kitaru.client.models import Execution, ExecutionEvent, PendingWait, Plain
 from kitaru.client.shown import moment, shown
 from kitaru.client.snapshots import from_detail, wait_of
-from kitaru.domain.errors import KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
 from kitaru.domain.events import EventBase, WaitOpened
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
@@ -45,7 +45,14 @@ def read_detail(access: Access, exec_id: str, at: int | None = None) -> Detail:
     """The fold of an execution's verified events."""
     detail = Detail(access.load)
     for recorded in access.reader(f"execution {exec_id}").read(exec_id, limit=at):
-        detail.add(recorded.event)
+        try:
+            detail.add(recorded.event)
+        except LookupError as error:
+            raise KitaruBackendError(
+                f"event {recorded.version} of execution {exec_id} does not fit those before it ({error}): it was not "
+                "written by kitaru. Restore a backup",
+                code="store-corrupt",
+            ) from error
     return detail
 
 

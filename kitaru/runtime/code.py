@@ -249,9 +249,9 @@ def _executing(load: _Load, what: str) -> ModuleType:
     outer, _loading.active = is_loading(), True
     try:
         return load()
-    except KitaruUsageError:
+    except (KitaruUsageError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a module may raise anything: it is one file that cannot be loaded
         raise KitaruRuntimeError(f"loading {what} failed: {type(error).__name__}: {error}", code="not-loadable") from error
     finally:
         _loading.active = outer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, Self, cast
 
-from kitaru.domain.errors import KitaruDivergenceError
+from kitaru.domain.errors import KitaruBackendError, KitaruDivergenceError
 from kitaru.domain.events import (
     ArtifactSaved,
     AttemptFailed,
@@ -103,17 +103,25 @@ class History:
         return history
 
     def extend(self, events: Iterable[Outlined]) -> None:
-        """Take recorded events in, in stream order."""
+        """Take recorded events in, in stream order. Raises KitaruBackendError when they tell no story."""
         by_id, by_call = self._by_id, self._by_call
-        for event in events:
-            if type(event) is CallStarted:
-                recorded = RecordedCall(event.call, event.name, event.input_digest)
-                recorded.attempt = event.attempt
-                by_id[event.invocation_id] = by_call[event.call] = recorded
-            elif type(event) is CallCompleted:
-                by_call[event.call].completed = event
-            else:
-                self.add(cast("EventBase", event))
+        try:
+            for event in events:
+                if type(event) is CallStarted:
+                    if event.call in by_call or event.invocation_id in by_id:
+                        raise LookupError(event.invocation_id)
+                    recorded = RecordedCall(event.call, event.name, event.input_digest)
+                    recorded.attempt = event.attempt
+                    by_id[event.invocation_id] = by_call[event.call] = recorded
+                elif type(event) is CallCompleted:
+                    by_call[event.call].completed = event
+                else:
+                    self.add(cast("EventBase", event))
+        except LookupError as error:
+            raise KitaruBackendError(
+                f"the recorded events do not fit together ({error}): they were not written by kitaru. Restore a backup",
+                code="store-corrupt",
+            ) from error
 
     def add(self, event: EventBase) -> None:
         """Take one recorded event in."""
@@ -160,6 +168,8 @@ class History:
                 pass
 
     def _open(self, call: int, invocation_id: str, name: str, input_digest: str) -> RecordedCall:
+        if call in self._by_call or invocation_id in self._by_id:
+            raise LookupError(invocation_id)
         recorded = RecordedCall(call, name, input_digest)
         self._by_id[invocation_id] = self._by_call[call] = recorded
         return recorded

@@ -7,6 +7,7 @@ live executions are joined before that, by the hook that concurrent.futures itse
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from typing import Protocol, cast
 
 from kitaru.domain.errors import KitaruError, KitaruStateError
 
+logger = logging.getLogger("kitaru")
 _LOOK_SECONDS = 0.05
 _IDLE_LOOKS = 100
 
@@ -106,8 +108,12 @@ def _watch() -> None:
             if idle == _IDLE_LOOKS:
                 _state["watched"] = False
         for each in live:
-            with suppress(KitaruError):  # its store was closed, or fails: its own next append says so
+            try:
                 each.look()
+            except KitaruError:
+                pass  # its store was closed, or fails: its own next append says so
+            except Exception:  # a fault of the runtime with one of them: the others are still to be looked after
+                logger.exception("looking after %s failed", each.exec_id)
 
 
 def leave(live: Live) -> None:

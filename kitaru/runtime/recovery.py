@@ -22,7 +22,7 @@ from kitaru.domain.state import ABSENT, ExecutionState, Folded, evolve, fold
 from kitaru.runtime import code, process
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History
-from kitaru.runtime.runner import Runner
+from kitaru.runtime.runner import Runner, inputs_of
 from kitaru.runtime.session import Session
 from kitaru.store.log import EventLog, Head
 
@@ -137,6 +137,8 @@ def read_past(log: EventLog, exec_id: str) -> Past:
         for batch in log.outline(exec_id):
             history.extend(batch)
             state = fold(state, cast("list[Folded]", batch))
+    if history.started is not None:
+        inputs_of(log, history.started)
     return Past(history, state)
 
 

@@ -13,13 +13,20 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, cast
 
-from kitaru.domain.errors import KitaruContextError, KitaruDivergenceError, KitaruError, KitaruRuntimeError
+from kitaru.domain.errors import (
+    KitaruBackendError,
+    KitaruContextError,
+    KitaruDivergenceError,
+    KitaruError,
+    KitaruRuntimeError,
+)
 from kitaru.domain.events import (
     Event,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionRetried,
+    ExecutionStarted,
     ExecutionSuspended,
 )
 from kitaru.domain.state import ExecutionState
@@ -29,6 +36,7 @@ from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
 from kitaru.runtime.submission import TaskFuture
+from kitaru.store.log import EventLog
 from kitaru.store.values import ValueNotEncodable, decode
 
 logger = logging.getLogger("kitaru")
@@ -92,6 +100,9 @@ class Runner:
             self._live()
         except RunnerLeaves as left:
             self.error = left.__cause__ or self._session.broken
+        except KitaruError as error:  # of the store: it says by itself what to do
+            logger.error("the runner of %s left: %s", self.exec_id, error)
+            self.error = error
         except BaseException as error:
             # Nothing of the user's is left running here: this is a fault of the runtime, and it must not be silent.
             logger.exception("the runner of %s failed", self.exec_id)
@@ -164,7 +175,7 @@ class Runner:
         started = self._session.history.started
         if started is None:
             raise KitaruRuntimeError(f"the execution {self.exec_id} has no recorded inputs")
-        return cast("dict[str, object]", decode(self._session.load(started.inputs)))
+        return inputs_of(self._session.log, started)
 
     def _run_sync(self, inputs: dict[str, object]) -> _Ending:
         session = self._session
@@ -209,7 +220,10 @@ class Runner:
         with session.calling_on_leave(wake):
             context = copy_context()
             context.run(lambda: current.set(FlowScope(session)))
-            body = cast("Coroutine[object, object, object]", self._body(**inputs))
+            try:
+                body = cast("Coroutine[object, object, object]", self._body(**inputs))
+            except Exception as error:  # its parameters are others by now
+                return _Ending(error=error)
             main: asyncio.Task[object] = asyncio.Task(body, loop=loop, context=context)
             watch = loop.create_task(leaving.wait())
             await asyncio.wait({main, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -272,6 +286,22 @@ class Runner:
             return (make(at),)
 
         return self._session.report(build)[0]
+
+
+def inputs_of(log: EventLog, started: ExecutionStarted) -> dict[str, object]:
+    """What the body is called with. Raises KitaruBackendError, and KitaruNotFoundError when it was erased."""
+    data = started.inputs.data if started.inputs.data is not None else log.load(started.inputs)
+    try:
+        found = decode(data)
+    except KitaruError:
+        raise
+    except Exception as error:
+        raise KitaruBackendError(
+            f"the recorded inputs cannot be read: {error!r}; restore a backup", code="store-corrupt"
+        ) from None
+    if not isinstance(found, dict):
+        raise KitaruBackendError("the recorded inputs are no inputs; restore a backup", code="store-corrupt")
+    return cast("dict[str, object]", found)
 
 
 async def _cancelled(tasks: set[asyncio.Task[object]]) -> None:

@@ -99,6 +99,8 @@ class Session:
         self._watch_pool: ThreadPoolExecutor | None = None
         self._head = head
         self._lock = threading.Lock()
+        if head.state.cancel_requested:  # between the claim and now
+            self.leave(Reason.CANCELLED)
 
     @property
     def state(self) -> ExecutionState:
@@ -176,12 +178,14 @@ class Session:
         """Read what others appended: answers, a cancel, tags, or another runner's claim."""
         end = self.log.head(self.exec_id)
         state = self._head.state
-        for recorded in self.log.read(self.exec_id, after=state.version, limit=end.version - state.version):
-            state = evolve(state, recorded.event)  # type: ignore[arg-type]
-            self.history.add(recorded.event)
+        tail = [r.event for r in self.log.read(self.exec_id, after=state.version, limit=end.version - state.version)]
+        for event in tail:
+            state = evolve(state, event)  # type: ignore[arg-type]
         self._head = end._replace(state=state)
         if state.epoch != self.epoch or (state.runner is None and not _is_finished(state)):
             raise KitaruFencedError(f"another runner has taken {self.exec_id} over (epoch {state.epoch})")
+        for event in tail:  # of another runner's calls this one's index knows nothing
+            self.history.add(event)
         if state.status is ExecutionStatus.CANCELLED:
             self.leave(Reason.CANCELLED, KitaruExecutionError(f"the execution {self.exec_id} was cancelled"))
         elif state.cancel_requested:

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import cast
 
-from kitaru.domain.errors import KitaruError, KitaruNotFoundError, KitaruStateError
+from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruNotFoundError, KitaruStateError
 from kitaru.runtime import recovery
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.runner import Runner
@@ -59,8 +59,10 @@ class Worker:
     def turn(self) -> int:
         """Take what can be taken now; how many were."""
         for exec_id in [exec_id for exec_id, runner in self._live.items() if runner.done.is_set()]:
-            del self._live[exec_id]
+            error = self._live.pop(exec_id).error
             logger.info("left %s", exec_id)
+            if isinstance(error, KitaruBackendError):  # it could not go on, and could not say so
+                self._refused[exec_id] = (str(error), time.monotonic() + self._refused_seconds)
         taken = 0
         if len(self._live) >= self._concurrency:
             return 0

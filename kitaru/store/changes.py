@@ -89,6 +89,7 @@ class CommitSignal:
         if polled != self._polled:
             self._polled = polled
             self._token += 1
+            self._condition.notify_all()  # whoever sees the change first: the others that wait would look in vain
 
     def _watch(self) -> None:
         if self._poll is not None and self._watcher is None:
@@ -109,5 +110,4 @@ class CommitSignal:
                 now = time.monotonic()
                 if self._token != token:
                     changed_at = now
-                    self._condition.notify_all()
                 pause = POLL_SECONDS if now - changed_at < IDLE_AFTER_SECONDS else IDLE_POLL_SECONDS

@@ -16,6 +16,8 @@ from kitaru.store.chain import linker
 from kitaru.store.rows import recorded
 
 Outlined = EventBase | CallStarted | CallCompleted
+_STARTED_FIELDS, _COMPLETED_FIELDS, _PAYLOAD_FIELDS = 6, 4, 3
+"""What the plainest of these events say; one that says more is read whole."""
 
 
 def outline(
@@ -44,16 +46,20 @@ def outline(
 
 
 def _started(body: dict[str, Any], payload: bytes | None) -> CallStarted | None:
-    call, attempt = body["call"], body["attempt"]
+    at, call, attempt = body["at"], body["call"], body["attempt"]
     name, ident, digest = body["name"], body["invocation_id"], body["input_digest"]
-    if type(name) is type(ident) is type(digest) is str and type(call) is type(attempt) is int and payload is None:
+    if len(body) != _STARTED_FIELDS or type(at) is not int or payload is not None:
+        return None
+    if type(name) is type(ident) is type(digest) is str and type(call) is type(attempt) is int:
         return CallStarted(call, attempt, ident, intern(name), digest) if 0 < call <= MAX_EVENTS >= attempt > 0 else None
     return None
 
 
 def _completed(body: dict[str, Any], payload: bytes | None) -> CallCompleted | None:
-    call, output = body["call"], body["output"]
+    at, call, attempt, output = body["at"], body["call"], body["attempt"], body["output"]
     digest, size, codec = output["digest"], output["size"], output["codec"]
+    if len(body) != _COMPLETED_FIELDS or type(at) is not int or type(attempt) is not int or len(output) != _PAYLOAD_FIELDS:
+        return None
     if payload is None or len(payload) != size or blake2b(payload, digest_size=32).hexdigest() != digest:
         return None
     if type(codec) is str and type(call) is int and 0 < call <= MAX_EVENTS:
