@@ -7,8 +7,10 @@ outside was faster, it reads the tail, decides again, and goes on.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
@@ -45,8 +47,12 @@ if TYPE_CHECKING:
     from kitaru.runtime.replaying import Original
     from kitaru.runtime.waits import Parked
 
+logger = logging.getLogger("kitaru")
 _APPEND_TRIES = 3
 _SUBMIT_THREADS = 32
+_UNWINDS = 20
+"""How often a body may meet its end, in branches and `finally` blocks, before it is taken for one that swallows it."""
+_SWALLOWED_SECONDS = 0.05
 
 Build = Callable[[ExecutionState, int], tuple[Event, ...]]
 """Events from the state as it is and the time, built again after a conflict."""
@@ -97,6 +103,7 @@ class Session:
         self._pool: ThreadPoolExecutor | None = None
         self._bodies: ThreadPoolExecutor | None = None
         self._watch_pool: ThreadPoolExecutor | None = None
+        self._unwinds = 0
         self._head = head
         self._lock = threading.Lock()
         if head.state.cancel_requested:  # between the claim and now
@@ -156,6 +163,14 @@ class Session:
 
     def _unwind(self, reason: Reason) -> RunnerLeaves:
         self.unwound = True
+        self._unwinds += 1
+        if self._unwinds > _UNWINDS and not self.is_async:
+            if self._unwinds == _UNWINDS + 1:
+                logger.warning(
+                    "the flow of %s catches what ends its body, and goes on: catch Exception, not BaseException",
+                    self.exec_id,
+                )
+            time.sleep(_SWALLOWED_SECONDS)
         return RunnerLeaves(reason)
 
     def _append(self, head: Head, events: tuple[Event, ...], state: ExecutionState, at: int) -> Head:
