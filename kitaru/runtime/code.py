@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import threading
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.events import Target
 from kitaru.runtime.registry import flows
-from kitaru.runtime.source import stamp_of
+from kitaru.runtime.source import Stamp, stamp_of
 from kitaru.runtime.trust import is_trusted
 
 if TYPE_CHECKING:
     from kitaru.runtime.flow import Flow
 
+logger = logging.getLogger("kitaru")
+_warned: dict[str, Stamp] = {}
 _loading = threading.local()
 _load_lock = threading.RLock()
 
@@ -130,6 +133,7 @@ def load_recorded(target: Target, flow_name: str, store_id: str) -> Flow[..., ob
     file = os.path.realpath(target.file)
     here = _find(target.qualname, flow_name, lambda known: os.path.realpath(known) == file)
     if here is not None:
+        _warn_if_edited(file, here)
         return here
     if not os.path.isfile(file):
         raise KitaruRuntimeError(
@@ -152,6 +156,13 @@ def load_recorded(target: Target, flow_name: str, store_id: str) -> Flow[..., ob
             code="not-loadable",
         )
     return found
+
+
+def _warn_if_edited(file: str, flow: Flow[..., object]) -> None:
+    now = stamp_of(file)
+    if now != flow.stamp and _warned.get(file) != now:
+        _warned[file] = now
+        logger.warning("%s was edited since this process loaded it; what was loaded runs: restart to run the new code", file)
 
 
 def _named_flow(module: ModuleType, qualname: str, target: str) -> Flow[..., object]:

@@ -263,6 +263,22 @@ def test_code_that_was_edited_since_it_was_loaded_is_neither_reused_nor_recorded
 
 
 @pytest.mark.usefixtures("loaded_modules")
+def test_going_on_with_code_that_was_edited_since_it_was_loaded_says_so_once(
+    log: EventLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "loaded_before.py"
+    file.write_text(CACHED)
+    handles = [code.load_flow(f"{file}:priced").run("a", stack="worker") for _ in range(2)]
+    file.write_text(CACHED + "# changed\n")
+    with caplog.at_level(logging.WARNING, "kitaru"):
+        for handle in handles:
+            runner = recovery.take_over(log, handle.exec_id)
+            assert runner is not None
+            assert runner.done.wait(PATIENCE)
+    assert ["restart to run the new code" in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.usefixtures("loaded_modules")
 def test_a_claim_records_that_the_source_changed(log: EventLog, tmp_path: Path) -> None:
     file = tmp_path / "claimed_later.py"
     file.write_text(CACHED)
