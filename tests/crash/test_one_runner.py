@@ -120,7 +120,7 @@ def test_a_runner_that_was_stopped_past_its_lease_appends_nothing_more(
         await_lines(folder, STOPPED_AT_ONCE)
         for child in stopped.values():
             child.signal(signal.SIGSTOP)
-        time.sleep(LEASE_SECONDS * 1.2)
+        time.sleep(LEASE_SECONDS * 1.5)
         taking_over = forkserver.start("running:recover", folder, environment)
         is_over_when_they_go_on = part % 2 == 0
         if is_over_when_they_go_on:
