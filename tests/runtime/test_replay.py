@@ -305,6 +305,27 @@ def test_a_call_with_an_argument_that_does_not_encode_runs_again(log: EventLog) 
     assert ran == [("opaque",), ("add", 1, 1)]
 
 
+def test_a_result_used_for_other_inputs_counts_for_those_it_was_computed_from(log: EventLog) -> None:
+    @flow
+    def edited(n: int) -> list[int]:
+        first = add(n * 5 if changed else n)
+        if not changed:
+            raise ValueError
+        return [first, mul(first, 2)]
+
+    handle = edited.run(1)
+    with pytest.raises(KitaruError):
+        handle.wait(PATIENCE)
+    changed["edited"] = True
+    runner = operations.retry(log, handle.exec_id, flow=edited)
+    assert runner is not None
+    runner.join()
+    assert handle.get() == [2, 4]
+    ran.clear()
+    assert edited.replay(handle.exec_id, from_="mul").wait(PATIENCE) == [6, 12]
+    assert ran == [("add", 5, 1), ("mul", 6, 2)]
+
+
 # --- the code goes another way -------------------------------------------------------------------------------------------
 
 
