@@ -14,7 +14,7 @@ from kitaru.domain.errors import KitaruNotFoundError, KitaruRuntimeError, Kitaru
 from kitaru.domain.events import ExecutionStarted
 from kitaru.domain.ids import call_id, parse_part
 from kitaru.domain.payload import Payload
-from kitaru.runtime import code, recovery, start
+from kitaru.runtime import code, recovery, start, trust
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History, RecordedCall
 from kitaru.runtime.session import encode_payload
@@ -106,6 +106,7 @@ def replay(
         raise KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")
     from_call = _select(history, exec_id, from_)
     stand_ins = {_select(history, exec_id, selector): value for selector, value in checked_overrides(overrides).items()}
+    is_named = flow is not None  # by the user, who thereby runs it; what a store names is trusted before it is loaded
     if flow is None:
         flow = cast("Flow[..., R]", code.load_recorded(old.target, old.flow_name, log.store_id))
     data = old.inputs.data if old.inputs.data is not None else log.load(old.inputs)
@@ -125,6 +126,8 @@ def replay(
             "stack": old.stack if not detach else "worker",
         }
     )
+    if is_named and started.target.file is not None:
+        trust.trust_folder_of(log.store_id, started.target.file)
     return start.begin(flow, log, started, Start(started, None if detach else log.leases.acquire()))
 
 
