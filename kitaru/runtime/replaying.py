@@ -97,6 +97,7 @@ def replay(
     Raises KitaruStateError while a runner is alive and for a selector that fits no call, or several; KitaruUsageError for
     inputs and overrides that do not fit; KitaruRuntimeError when the flow cannot be loaded.
     """
+    _check_words(exec_id, from_)
     head = log.head(exec_id)
     if head.state.runner is not None and recovery.lost_epoch(log, exec_id) is None:
         raise KitaruStateError(f"the execution {exec_id} is running; wait for its end, or cancel it, then replay it")
@@ -104,6 +105,12 @@ def replay(
     old = history.started
     if old is None:
         raise KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")
+    if flow is not None and flow.name != old.flow_name:
+        raise KitaruUsageError(
+            f"the execution {exec_id} is one of the flow {old.flow_name!r}, not of {flow.name!r}: replay it by that flow "
+            f"({old.flow_name}.replay, or --target FILE.py:{old.target.qualname}). If the flow was renamed, decorate it with "
+            f"@flow(name={old.flow_name!r})"
+        )
     from_call = _select(history, exec_id, from_)
     stand_ins = {_select(history, exec_id, selector): value for selector, value in checked_overrides(overrides).items()}
     is_named = flow is not None  # by the user, who thereby runs it; what a store names is trusted before it is loaded
@@ -131,11 +138,22 @@ def replay(
     return start.begin(flow, log, started, Start(started, None if detach else log.leases.acquire()))
 
 
+def _check_words(exec_id: object, from_: object) -> None:
+    """Raises KitaruUsageError for what no execution and no call can be named by."""
+    if not isinstance(exec_id, str) or not exec_id.isprintable() or not exec_id:
+        hint = "; give handle.exec_id" if hasattr(exec_id, "exec_id") else ""
+        raise KitaruUsageError(f"exec_id has to be the id of an execution, a text, not {exec_id!r}{hint}")
+    if not isinstance(from_, str):
+        raise KitaruUsageError(f"from_ has to be a checkpoint's name, invocation id or call id, a text, not {from_!r}")
+
+
 def checked_overrides(overrides: Mapping[str, object] | None) -> dict[str, object]:
     """Overrides by selector, the prefix `checkpoint.` taken off. Raises KitaruUsageError for another prefix."""
     selected: dict[str, object] = {}
+    if overrides is not None and not isinstance(overrides, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise KitaruUsageError(f'the overrides have to be a dict such as {{"checkpoint.NAME": VALUE}}, not {overrides!r}')
     for key, value in (overrides or {}).items():
-        prefix, dot, selector = key.partition(".")
+        prefix, dot, selector = key.partition(".") if isinstance(key, str) else ("", "", "")  # pyright: ignore[reportUnnecessaryIsInstance]
         if prefix != "checkpoint" or not dot or not selector:
             raise KitaruUsageError(f"the override {key!r} has to be checkpoint.<name, invocation id or call id>")
         selected[selector] = value

@@ -159,6 +159,44 @@ def test_an_unknown_execution_is_not_found() -> None:
         three.replay("00000000-0000-7000-8000-000000000000", from_="add")
 
 
+def test_a_flow_of_another_name_is_refused_with_both_names(log: EventLog, old: str) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match=r"of the flow 'three', not of 'draws'.*three\.replay.*name='three'"):
+        draws.replay(old, from_="add_2")
+    assert log.last_position() == before
+
+
+@pytest.mark.parametrize("from_", [3, None, b"mul", add])
+def test_a_from_that_is_no_text_is_refused(log: EventLog, old: str, from_: Any) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match="from_ has to be a checkpoint's name, invocation id or call id"):
+        three.replay(old, from_=from_)
+    assert log.last_position() == before
+
+
+def test_a_handle_in_place_of_its_id_is_refused(log: EventLog, old: str) -> None:
+    handle: Any = three.replay(old, from_="mul")
+    handle.wait(PATIENCE)
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match=r"handle\.exec_id"):
+        three.replay(handle, from_="mul")
+    assert log.last_position() == before
+
+
+@pytest.mark.parametrize("exec_id", [3, None, b"x", "", "\ud800", "\0"])
+def test_what_cannot_be_an_execution_id_is_refused(exec_id: Any) -> None:
+    with pytest.raises(KitaruUsageError, match="exec_id has to be the id of an execution"):
+        three.replay(exec_id, from_="mul")
+
+
+@pytest.mark.parametrize("overrides", [["checkpoint.mul"], "checkpoint.mul", {3: 1}, {None: 1}])
+def test_overrides_of_another_shape_are_refused(log: EventLog, old: str, overrides: Any) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match="checkpoint"):
+        three.replay(old, from_="mul", overrides=overrides)
+    assert log.last_position() == before
+
+
 def test_the_new_execution_names_the_old_one(log: EventLog, old: str) -> None:
     handle = three.replay(old, from_="mul")
     handle.wait(PATIENCE)
