@@ -13,11 +13,13 @@ from kitaru.domain.commands import Start
 from kitaru.domain.errors import KitaruNotFoundError, KitaruRuntimeError, KitaruStateError, KitaruUsageError
 from kitaru.domain.events import ExecutionStarted
 from kitaru.domain.ids import call_id, parse_part
+from kitaru.domain.metadata import merged
 from kitaru.domain.payload import Payload
 from kitaru.runtime import code, recovery, start, trust
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History, RecordedCall
-from kitaru.runtime.session import encode_payload
+from kitaru.runtime.options import checked_tags
+from kitaru.runtime.session import encode_metadata, encode_payload
 from kitaru.store.log import EventLog
 from kitaru.store.values import decode
 
@@ -108,8 +110,8 @@ def replay(
     if flow is not None and flow.name != old.flow_name:
         raise KitaruUsageError(
             f"the execution {exec_id} is one of the flow {old.flow_name!r}, not of {flow.name!r}: replay it by that flow "
-            f"({old.flow_name}.replay, or --target FILE.py:{old.target.qualname}). If the flow was renamed, decorate it with "
-            f"@flow(name={old.flow_name!r})"
+            f"({old.flow_name}.replay, or --target FILE.py:{old.target.qualname}). If the flow was renamed, decorate it "
+            f"with @flow(name={old.flow_name!r})"
         )
     from_call = _select(history, exec_id, from_)
     stand_ins = {_select(history, exec_id, selector): value for selector, value in checked_overrides(overrides).items()}
@@ -117,19 +119,23 @@ def replay(
     if flow is None:
         flow = cast("Flow[..., R]", code.load_recorded(old.target, old.flow_name, log.store_id))
     data = old.inputs.data if old.inputs.data is not None else log.load(old.inputs)
-    merged = {**cast("dict[str, object]", decode(data)), **inputs}
+    arguments = {**cast("dict[str, object]", decode(data)), **inputs}
+    asked = flow.settings
+    budgets = {"max_cost_usd": asked.max_cost_usd, "max_tokens": asked.max_tokens}
     started = old.model_copy(
         update={
             "at": installed_clock().now(),
             "target": code.target_of_flow(flow),
-            "inputs": start.encoded_inputs(flow, (), merged),
-            "idempotency_key": None,
+            "inputs": start.encoded_inputs(flow, (), arguments),
+            "options": old.options.model_copy(update={name: most for name, most in budgets.items() if most is not None}),
+            "tags": checked_tags((*old.tags, *asked.tags)) if asked.tags else old.tags,
+            "idempotency_key": asked.idempotency_key,
             "original_exec_id": exec_id,
             "replay_from": from_call.call,
             "overrides": encode_payload({call.call: value for call, value in stand_ins.items()}, "the overrides")[0]
             if stand_ins
             else None,
-            "metadata": None if old.metadata is None else _with_data(log, old.metadata),
+            "metadata": _metadata(log, old.metadata, asked.metadata),
             "stack": old.stack if not detach else "worker",
         }
     )
@@ -176,5 +182,10 @@ def _select(history: History, exec_id: str, selector: str) -> RecordedCall:
     return found[0]
 
 
-def _with_data(log: EventLog, payload: Payload) -> Payload:
-    return payload if payload.data is not None else payload.carrying(log.load(payload))
+def _metadata(log: EventLog, old: Payload | None, given: Mapping[str, object] | None) -> Payload | None:
+    """The old execution's, with what was given for the new one logged on top."""
+    data = None if old is None else old.data if old.data is not None else log.load(old)
+    if not given:
+        return None if old is None or data is None else old.carrying(data)
+    before = {} if data is None else cast("dict[str, object]", decode(data))
+    return encode_metadata(merged(before, dict(given)))

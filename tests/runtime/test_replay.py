@@ -22,10 +22,12 @@ from kitaru.domain.errors import (
 )
 from kitaru.domain.events import CheckpointReused, ExecutionStarted
 from kitaru.domain.ids import call_id
+from kitaru.domain.limits import MAX_TAGS
 from kitaru.runtime import operations, process, recovery
 from kitaru.runtime.handle import FlowHandle
 from kitaru.runtime.replaying import replay
 from kitaru.store.log import EventLog
+from kitaru.store.values import decode
 from kitaru.testing import FakeClock
 from tests.runtime.crashing import PATIENCE, CrashingLog, copy_of, prefixes, run_on
 from tests.runtime.records import events_of, ids_of, of_type, types_of
@@ -227,6 +229,95 @@ def test_options_tags_and_metadata_are_the_old_ones(log: EventLog) -> None:
     (before,), (after,) = (of_type(log, each, ExecutionStarted) for each in (handle.exec_id, again.exec_id))
     assert (after.tags, after.metadata, after.options) == (before.tags, before.metadata, before.options)
     assert after.idempotency_key is None
+
+
+def started_by(log: EventLog, handle: FlowHandle[Any]) -> ExecutionStarted:
+    handle.wait(PATIENCE)
+    return of_type(log, handle.exec_id, ExecutionStarted)[0]
+
+
+@flow(tags=["own"])
+def tagged(n: int) -> int:
+    return add(n)
+
+
+def test_options_given_to_a_replay_are_put_on_the_old_ones(log: EventLog) -> None:
+    first = tagged.options(tags=["a"], metadata={"k": 1, "in": {"x": 1}}, max_cost_usd=1, max_tokens=10).run(1)
+    first.wait(PATIENCE)
+    given = tagged.options(tags=["b", "a"], metadata={"l": 2, "in": {"y": 2}}, idempotency_key="again", max_cost_usd=3)
+    after = started_by(log, given.replay(first.exec_id, from_="add"))
+    assert after.tags == ("own", "a", "b")
+    assert after.metadata is not None
+    assert decode(log.load(after.metadata)) == {"k": 1, "in": {"x": 1, "y": 2}, "l": 2}
+    assert (after.options.max_cost_usd, after.options.max_tokens) == (3, 10)
+    assert after.idempotency_key == "again"
+
+
+def test_options_are_put_on_an_execution_that_has_none(log: EventLog) -> None:
+    first = tagged.run(1)
+    first.wait(PATIENCE)
+    after = started_by(log, tagged.options(metadata={"k": 1}, max_tokens=5).replay(first.exec_id, from_="add"))
+    assert after.metadata is not None
+    assert decode(log.load(after.metadata)) == {"k": 1}
+    assert (after.options.max_cost_usd, after.options.max_tokens) == (None, 5)
+
+
+def test_a_tag_that_the_flow_was_given_since_is_not_put_on_a_replay(log: EventLog) -> None:
+    @flow
+    def grows(n: int) -> int:
+        return add(n)
+
+    first = grows.run(1)
+    first.wait(PATIENCE)
+    edited = flow(name="grows", tags=["since"])(grows.fn)
+    assert started_by(log, edited.replay(first.exec_id, from_="add")).tags == ()
+    assert started_by(log, edited.options(tags=["since"]).replay(first.exec_id, from_="add")).tags == ("since",)
+
+
+def test_more_tags_than_are_allowed_start_no_replay(log: EventLog) -> None:
+    with pytest.raises(KitaruUsageError, match="tags were given"):
+        tagged.options(tags=[str(n) for n in range(MAX_TAGS - 1)]).options(tags=["x"])
+    many = tagged.options(tags=[str(n) for n in range(MAX_TAGS - 1)])
+    other = tagged.options(tags=["other"]).run(1)
+    other.wait(PATIENCE)
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match="tags were given"):
+        many.replay(other.exec_id, from_="add")
+    assert log.last_position() == before
+
+
+def test_a_key_gives_the_same_replay_again(log: EventLog, old: str) -> None:
+    keyed = three.options(idempotency_key="once")
+    first, second = (keyed.replay(old, from_="mul", overrides={"checkpoint.mul": 9}) for _ in range(2))
+    assert first.exec_id == second.exec_id
+    assert second.wait(PATIENCE) == [2, 9, 109]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda keyed, old: keyed.replay(old, from_="add_2"),
+        lambda keyed, old: keyed.replay(old, from_="mul", overrides={"checkpoint.mul": 9}),
+        lambda keyed, old: keyed.replay(old, from_="mul", n=2),
+        lambda keyed, old: keyed.run(1),
+    ],
+    ids=["another call", "an override", "another input", "a run"],
+)
+def test_a_key_of_a_replay_is_refused_for_anything_else(log: EventLog, old: str, again: Any) -> None:
+    keyed = three.options(idempotency_key="once")
+    keyed.replay(old, from_="mul").wait(PATIENCE)
+    before = log.last_position()
+    with pytest.raises(KitaruStateError, match="use another key"):
+        again(keyed, old)
+    assert log.last_position() == before
+
+
+def test_a_key_of_a_run_is_refused_for_its_replay(log: EventLog) -> None:
+    keyed = three.options(idempotency_key="once")
+    first = keyed.run(1)
+    first.wait(PATIENCE)
+    with pytest.raises(KitaruStateError, match="use another key"):
+        keyed.replay(first.exec_id, from_="mul")
 
 
 def test_a_failed_call_before_the_chosen_one_runs_again(log: EventLog) -> None:
