@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kitaru.runtime.runner import Runner
 
 LOOK_SECONDS = 0.25
+LEFT_TO_A_WORKER = "left to a worker; when none is there: kitaru worker"
 AT_ONCE = 32
 """Executions that one command runs at the same time: each has a thread, and more of its own."""
 
@@ -51,7 +53,8 @@ def tell_left(execution: Execution) -> None:
     """Say how to go on with an execution that is not finished."""
     if execution.pending_waits:
         names = ", ".join(wait.name for wait in execution.pending_waits)
-        output.tell(f"left waiting for {names}: kitaru executions input {execution.exec_id}")
+        which = f" --wait {shlex.quote(execution.pending_waits[0].name)}" if len(execution.pending_waits) > 1 else ""
+        output.tell(f"left waiting for {names}: kitaru executions input {execution.exec_id}{which}")
     else:
         output.tell(f"left {execution.status.value}: {execution.status_reason or execution.exec_id}")
 
@@ -63,12 +66,14 @@ def detached(command: str, client: KitaruClient, exec_id: str, form: Output) -> 
         output.print_item(command, output.plain(execution))
     else:
         print(execution.exec_id)
-    output.tell("left to a worker; when none is there: kitaru worker")
+    output.tell(LEFT_TO_A_WORKER)
     return 0
 
 
 def _stay(handle: FlowHandle[object], client: KitaruClient) -> None:
     """Wait for the end, showing on a terminal how far it is; return as well when it waits and nobody stays for it."""
+    if client.executions.peek(handle.exec_id).runner == "queued":
+        output.tell(LEFT_TO_A_WORKER)
     is_shown = sys.stderr.isatty()
     is_drawn = False
     try:

@@ -36,6 +36,7 @@ from kitaru.domain.events import (
     WaitResolved,
 )
 from kitaru.domain.state import ExecutionState, Pending, evolve
+from kitaru.domain.status import ExecutionStatus as S
 from kitaru.domain.transitions import TRANSITIONS
 
 _PAST_THE_LIMIT = (
@@ -49,6 +50,7 @@ _PAST_THE_LIMIT = (
     LLMUsageRecorded,
 )
 """What ends something that was under way when the limit was reached."""
+_CLOSED = "was answered or given up, or expired, before (see kitaru executions get EXECUTION)"
 
 
 def decide(state: ExecutionState, command: c.Command, at: int) -> tuple[Event, ...]:
@@ -79,12 +81,10 @@ def decide(state: ExecutionState, command: c.Command, at: int) -> tuple[Event, .
             retried = ExecutionRetried(at=at, by=command.by, file_digest=command.file_digest)
             return (retried, *_claimed(state, command.runner, at))
         case c.Answer():
-            pending = find_pending(state, command.wait)
-            if pending.expires_at is not None and at >= pending.expires_at:
-                raise KitaruStateError(f"wait {pending.name!r} has expired; it takes no answer any more")
-            return (WaitResolved(at=at, wait=pending.wait, value=command.value, by=command.by),)
+            answered = _find_open(state, command.wait, at)
+            return (WaitResolved(at=at, wait=answered.wait, value=command.value, by=command.by),)
         case c.AbortWait():
-            aborted = WaitAborted(at=at, wait=find_pending(state, command.wait).wait, by=command.by)
+            aborted = WaitAborted(at=at, wait=_find_open(state, command.wait, at).wait, by=command.by)
             return (aborted, *_cancelled(state, command.by, command.lost_epoch, at))
         case c.Cancel():
             return _cancelled(state, command.by, command.lost_epoch, at)
@@ -104,13 +104,47 @@ def find_pending(state: ExecutionState, wait: str) -> Pending:
         if str(pending.wait) == wait:
             return pending
     names = ", ".join(repr(p.name) for p in inputs) or "none"
+    closed = {str(number) for number in range(1, state.waits + 1)} - {str(p.wait) for p in state.pending}
+    if wait in closed:
+        raise KitaruStateError(f"wait {wait!r} is not open any more: it {_CLOSED}; pending: {names}")
+    if closed:
+        raise KitaruStateError(
+            f"no wait {wait!r} is pending here, or it is not open any more: it {_CLOSED}; pending: {names}"
+        )
     raise KitaruStateError(f"no wait {wait!r} is pending here; pending: {names}")
+
+
+def _find_open(state: ExecutionState, wait: str, at: int) -> Pending:
+    """The pending input wait, whose time has not come."""
+    pending = find_pending(state, wait)
+    if pending.expires_at is not None and at >= pending.expires_at:
+        raise KitaruStateError(
+            f"wait {pending.name!r} has expired: it is neither answered nor given up any more. Go on with the execution: "
+            "kitaru executions resume EXECUTION, or leave it to a worker"
+        )
+    return pending
 
 
 def _not_allowed(name: str, state: ExecutionState) -> str:
     status = "absent" if state.status is None else str(state.status)
     needs = sorted(str(s) for s in TRANSITIONS[name] if s is not None) or ["absent"]
-    return f"{name} is not possible: the execution is {status}; it has to be {' or '.join(needs)}"
+    refusal = f"{name} is not possible: the execution is {status}; it has to be {' or '.join(needs)}"
+    return f"{refusal}. {hint}" if (hint := _next_step(name, state)) else refusal
+
+
+def _next_step(name: str, state: ExecutionState) -> str | None:
+    """What is possible instead."""
+    match name, state.status:
+        case "Answer" | "AbortWait", _ if state.waits:
+            return f"The wait is not open any more: it {_CLOSED}"
+        case "Retry", S.RUNNING | S.WAITING:
+            return "Go on with one whose runner is gone by kitaru executions resume EXECUTION, or kitaru recover"
+        case "Resume", S.FAILED:
+            return "Run it on from there: kitaru executions retry EXECUTION"
+        case "Retry" | "Resume", S.COMPLETED | S.CANCELLED:
+            return "Replay it: kitaru executions replay EXECUTION --from CHECKPOINT"
+        case _:
+            return None
 
 
 def _claimed(state: ExecutionState, runner: str | None, at: int, file_digest: str | None = None) -> tuple[Event, ...]:

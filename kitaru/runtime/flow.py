@@ -32,7 +32,7 @@ _RESERVED = ("stack", "cache", "retries", "image", "exec_id", "from_", "override
 
 
 class RunSettings(NamedTuple):
-    """What `options` sets for the runs of one Flow object."""
+    """What `options` sets for the runs and replays of one Flow object. `tags` come on top of the flow's own."""
 
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, object] | None = None
@@ -78,7 +78,8 @@ class Flow(Generic[P, R]):
         self.image = image
         self.strict = strict
         self.is_async = bool(fn.__code__.co_flags & _COROUTINE)
-        self.settings = RunSettings(tags=checked_tags(tags))
+        self.tags = checked_tags(tags)
+        self.settings = RunSettings()
         self.stamp = stamp_of(self.source.__code__.co_filename)
         key = (self.source.__code__.co_filename, self.source.__qualname__, self.name)
         registry.flows.pop(key, None)
@@ -136,10 +137,14 @@ class Flow(Generic[P, R]):
         max_cost_usd: float | None = None,
         max_tokens: int | None = None,
     ) -> Flow[P, R]:
-        """The same flow with these set for its runs; what is not named stays. Raises KitaruUsageError."""
+        """The same flow with these set for its runs and replays; what is not named stays. Raises KitaruUsageError.
+
+        A replay has the old execution's: tags are added to them, metadata is merged into them, budgets replace them.
+        """
         changes: dict[str, object] = {}
         if tags is not None:
-            changes["tags"] = checked_tags((*self.settings.tags, *checked_tags(tags)))
+            more = changes["tags"] = checked_tags((*self.settings.tags, *checked_tags(tags)))
+            checked_tags((*self.tags, *more))  # both together are held to the limit
         if metadata is not None:
             for key in metadata:
                 checked_name(key, "a metadata key")

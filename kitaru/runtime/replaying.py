@@ -13,11 +13,13 @@ from kitaru.domain.commands import Start
 from kitaru.domain.errors import KitaruNotFoundError, KitaruRuntimeError, KitaruStateError, KitaruUsageError
 from kitaru.domain.events import ExecutionStarted
 from kitaru.domain.ids import call_id, parse_part
+from kitaru.domain.metadata import merged
 from kitaru.domain.payload import Payload
-from kitaru.runtime import code, recovery, start
+from kitaru.runtime import code, recovery, start, trust
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.history import History, RecordedCall
-from kitaru.runtime.session import encode_payload
+from kitaru.runtime.options import checked_tags
+from kitaru.runtime.session import encode_metadata, encode_payload
 from kitaru.store.log import EventLog
 from kitaru.store.values import decode
 
@@ -45,7 +47,7 @@ class Original:
         output = self._overrides.get(recorded.call)
         if output is not None:
             self.history.runs_anew(recorded.call)  # with another result, the code may go another way
-        elif input_digest in recorded.input_digests:
+        elif input_digest == recorded.input_digests[0]:  # the others are of calls that were given the result all the same
             output = recorded.output
         return None if output is None else Taken(call_id(self._exec_id, recorded.call), output)
 
@@ -97,6 +99,7 @@ def replay(
     Raises KitaruStateError while a runner is alive and for a selector that fits no call, or several; KitaruUsageError for
     inputs and overrides that do not fit; KitaruRuntimeError when the flow cannot be loaded.
     """
+    _check_words(exec_id, from_)
     head = log.head(exec_id)
     if head.state.runner is not None and recovery.lost_epoch(log, exec_id) is None:
         raise KitaruStateError(f"the execution {exec_id} is running; wait for its end, or cancel it, then replay it")
@@ -104,35 +107,59 @@ def replay(
     old = history.started
     if old is None:
         raise KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")
+    if flow is not None and flow.name != old.flow_name:
+        raise KitaruUsageError(
+            f"the execution {exec_id} is one of the flow {old.flow_name!r}, not of {flow.name!r}: replay it by that flow "
+            f"({old.flow_name}.replay, or --target FILE.py:{old.target.qualname}). If the flow was renamed, decorate it "
+            f"with @flow(name={old.flow_name!r})"
+        )
     from_call = _select(history, exec_id, from_)
     stand_ins = {_select(history, exec_id, selector): value for selector, value in checked_overrides(overrides).items()}
+    is_named = flow is not None  # by the user, who thereby runs it; what a store names is trusted before it is loaded
     if flow is None:
         flow = cast("Flow[..., R]", code.load_recorded(old.target, old.flow_name, log.store_id))
     data = old.inputs.data if old.inputs.data is not None else log.load(old.inputs)
-    merged = {**cast("dict[str, object]", decode(data)), **inputs}
+    arguments = {**cast("dict[str, object]", decode(data)), **inputs}
+    asked = flow.settings
+    budgets = {"max_cost_usd": asked.max_cost_usd, "max_tokens": asked.max_tokens}
     started = old.model_copy(
         update={
             "at": installed_clock().now(),
             "target": code.target_of_flow(flow),
-            "inputs": start.encoded_inputs(flow, (), merged),
-            "idempotency_key": None,
+            "inputs": start.encoded_inputs(flow, (), arguments),
+            "options": old.options.model_copy(update={name: most for name, most in budgets.items() if most is not None}),
+            "tags": checked_tags((*old.tags, *asked.tags)) if asked.tags else old.tags,
+            "idempotency_key": asked.idempotency_key,
             "original_exec_id": exec_id,
             "replay_from": from_call.call,
             "overrides": encode_payload({call.call: value for call, value in stand_ins.items()}, "the overrides")[0]
             if stand_ins
             else None,
-            "metadata": None if old.metadata is None else _with_data(log, old.metadata),
+            "metadata": _metadata(log, old.metadata, asked.metadata),
             "stack": old.stack if not detach else "worker",
         }
     )
+    if is_named and started.target.file is not None:
+        trust.trust_folder_of(log.store_id, started.target.file)
     return start.begin(flow, log, started, Start(started, None if detach else log.leases.acquire()))
+
+
+def _check_words(exec_id: object, from_: object) -> None:
+    """Raises KitaruUsageError for what no execution and no call can be named by."""
+    if not isinstance(exec_id, str) or not exec_id.isprintable() or not exec_id:
+        hint = "; give handle.exec_id" if hasattr(exec_id, "exec_id") else ""
+        raise KitaruUsageError(f"exec_id has to be the id of an execution, a text, not {exec_id!r}{hint}")
+    if not isinstance(from_, str):
+        raise KitaruUsageError(f"from_ has to be a checkpoint's name, invocation id or call id, a text, not {from_!r}")
 
 
 def checked_overrides(overrides: Mapping[str, object] | None) -> dict[str, object]:
     """Overrides by selector, the prefix `checkpoint.` taken off. Raises KitaruUsageError for another prefix."""
     selected: dict[str, object] = {}
+    if overrides is not None and not isinstance(overrides, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise KitaruUsageError(f'the overrides have to be a dict such as {{"checkpoint.NAME": VALUE}}, not {overrides!r}')
     for key, value in (overrides or {}).items():
-        prefix, dot, selector = key.partition(".")
+        prefix, dot, selector = key.partition(".") if isinstance(key, str) else ("", "", "")  # pyright: ignore[reportUnnecessaryIsInstance]
         if prefix != "checkpoint" or not dot or not selector:
             raise KitaruUsageError(f"the override {key!r} has to be checkpoint.<name, invocation id or call id>")
         selected[selector] = value
@@ -155,5 +182,10 @@ def _select(history: History, exec_id: str, selector: str) -> RecordedCall:
     return found[0]
 
 
-def _with_data(log: EventLog, payload: Payload) -> Payload:
-    return payload if payload.data is not None else payload.carrying(log.load(payload))
+def _metadata(log: EventLog, old: Payload | None, given: Mapping[str, object] | None) -> Payload | None:
+    """The old execution's, with what was given for the new one logged on top."""
+    data = None if old is None else old.data if old.data is not None else log.load(old)
+    if not given:
+        return None if old is None or data is None else old.carrying(data)
+    before = {} if data is None else cast("dict[str, object]", decode(data))
+    return encode_metadata(merged(before, dict(given)))

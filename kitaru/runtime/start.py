@@ -20,7 +20,7 @@ from kitaru.runtime import code, process, trust
 from kitaru.runtime.clock import installed as installed_clock
 from kitaru.runtime.handle import FlowHandle
 from kitaru.runtime.history import History
-from kitaru.runtime.options import Cache, ImageSettings, checked_cache, checked_count
+from kitaru.runtime.options import Cache, ImageSettings, checked_cache, checked_count, checked_tags
 from kitaru.runtime.runner import Runner
 from kitaru.runtime.scope import FlowScope, current, flow_scope
 from kitaru.runtime.session import Session, check_size, encode_metadata, encode_payload
@@ -66,7 +66,7 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             max_tokens=flow.settings.max_tokens,
         ),
         stack=_stack(_first(given.get("stack"), flow.stack)),
-        tags=flow.settings.tags,
+        tags=checked_tags((*flow.tags, *flow.settings.tags)),
         inputs=encoded_inputs(flow, args, inputs),
         metadata=encode_metadata(dict(flow.settings.metadata)) if flow.settings.metadata else None,
         idempotency_key=flow.settings.idempotency_key or _child_key(flow.name),
@@ -111,13 +111,19 @@ def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command:
 
 def _existing(flow: Flow[..., R], log: EventLog, exec_id: str, started: ExecutionStarted) -> FlowHandle[R]:
     first = next(iter(log.read(exec_id, limit=1))).event
-    if isinstance(first, ExecutionStarted) and first.inputs.digest == started.inputs.digest:
+    if isinstance(first, ExecutionStarted) and _asked(first) == _asked(started):
         return FlowHandle(log, exec_id, flow, None, takes_over=first.stack == "local")
     raise KitaruStateError(
-        f"the idempotency key {started.idempotency_key!r} belongs to the execution {exec_id}, which has other inputs; "
-        "use another key",
+        f"the idempotency key {started.idempotency_key!r} belongs to the execution {exec_id}, which has other inputs or "
+        "replays something else; use another key",
         code="idempotency-conflict",
     )
+
+
+def _asked(started: ExecutionStarted) -> tuple[object, ...]:
+    """What has to be the same for one key to mean one execution."""
+    stand_ins = None if started.overrides is None else started.overrides.digest
+    return started.inputs.digest, started.original_exec_id, started.replay_from, stand_ins
 
 
 def new_exec_id() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -22,9 +23,10 @@ from tests.cli.conftest import Run
 from tests.client.recording import append, started, value
 
 FLOWS = """
+import asyncio
 import time
 from pathlib import Path
-from kitaru import checkpoint, flow
+from kitaru import checkpoint, flow, wait_async
 
 @checkpoint
 def double(x):
@@ -44,6 +46,10 @@ def total(n: int = 3):
     if n < 0:
         raise ValueError("n is negative")
     return {"sum": sum(double(i) for i in range(n))}
+
+@flow
+async def asks_twice():
+    return await asyncio.gather(*(wait_async(name=name, timeout=0) for name in ("a b", "c")))
 
 @flow
 def waits(folder: str):
@@ -67,6 +73,16 @@ def test_a_flow_runs_and_its_value_is_printed(run: Run, flows: str) -> None:
 def test_inputs_may_come_from_a_file(run: Run, flows: str, folder: Path) -> None:
     (folder / "in.json").write_text('{"n": 1}')
     assert json.loads(run("run", f"{flows}:total", "--input", "@in.json").out) == {"sum": 0}
+
+
+def test_a_run_that_is_left_with_several_waits_names_the_option_for_one(run: Run, flows: str) -> None:
+    ran = run("run", f"{flows}:asks_twice")
+    left = ran.err.splitlines()[-1]
+    assert ran.code == 6
+    assert "left waiting for 1/a b, 2/c: kitaru executions input " in left
+    assert left.endswith("--wait '1/a b'")
+    words = shlex.split(left.partition("kitaru ")[2])
+    assert run(*words, "--value", "null").code == 0
 
 
 def test_a_run_as_json_has_the_execution_and_the_value(run: Run, flows: str) -> None:

@@ -100,6 +100,7 @@ STATES: dict[str, Callable[[EventLog, Path, str], Head]] = {
     "live-waiting": lambda log, flows, other: append(log, begun(log, flows, other), wait(1)),
     "lost": lambda log, flows, other: begun(log, flows),
     "waiting": lambda log, flows, other: suspended(log, flows, wait(1)),
+    "expired": lambda log, flows, other: suspended(log, flows, wait(1, expires_at=PAST)),
     "sleeping": lambda log, flows, other: suspended(log, flows, timer(FAR)),
     "due": lambda log, flows, other: suspended(log, flows, timer(PAST)),
     "answered": lambda log, flows, other: answered(log, flows),
@@ -126,6 +127,7 @@ live           .          .          .          .          .          stopping  
 live-waiting   running    stopping   .          .          .          stopping   .
 lost           .          .          completed  .          new        cancelled  .
 waiting        running    cancelled  .          .          new        cancelled  .
+expired        .          .          completed  .          new        cancelled  .
 sleeping       .          .          .          .          new        cancelled  .
 due            .          .          completed  .          new        cancelled  .
 answered       .          .          completed  .          new        cancelled  .

@@ -155,3 +155,20 @@ def test_what_is_no_worker_is_exit_2(run: Run, words: tuple[str, ...]) -> None:
 
 def test_detaching_to_the_local_stack_is_exit_2(run: Run, flows: Path) -> None:
     assert run("run", "flows.py:holds", "--detach", "--stack", "local").code == 2
+
+
+@pytest.mark.timeout(20)
+def test_a_run_on_the_workers_stack_says_at_once_that_a_worker_has_to_be_there(flows: Path) -> None:
+    child = start("run", "flows.py:asks", "--stack", "worker", "--input", f'{{"folder": "{flows}"}}', cwd=flows)
+    assert child.stderr is not None
+    try:
+        exec_id = child.stderr.readline().split()[-1]
+        assert child.stderr.readline() == "left to a worker; when none is there: kitaru worker\n"
+        assert child.poll() is None
+        KitaruClient(flows / ".kitaru").executions.cancel(exec_id)
+        assert child.wait(PATIENCE) == 1
+        assert "left to a worker" not in child.stderr.read()
+    finally:
+        child.kill()
+        child.wait()
+        child.stderr.close()

@@ -6,6 +6,7 @@ import pytest
 
 from kitaru.domain import commands as c
 from kitaru.domain import limits
+from kitaru.domain.decide import decide
 from kitaru.domain.errors import KitaruRuntimeError, KitaruStateError
 from kitaru.domain.events import (
     AttemptFailed,
@@ -124,6 +125,24 @@ def test_an_execution_is_cancelled_past_the_limit() -> None:
 def test_a_refusal_says_what_the_status_is_and_has_to_be() -> None:
     with pytest.raises(KitaruStateError, match="Retry is not possible: the execution is running; it has to be failed"):
         Execution().do(c.Retry("ann", None))
+
+
+@pytest.mark.parametrize(
+    ("status", "command", "hint"),
+    [
+        ("running", c.Retry("ann", None), "resume EXECUTION, or kitaru recover$"),
+        ("waiting", c.Retry("ann", None), "resume EXECUTION, or kitaru recover$"),
+        ("completed", c.Retry("ann", None), "replay EXECUTION --from CHECKPOINT$"),
+        ("cancelled", c.Retry("ann", None), "replay EXECUTION --from CHECKPOINT$"),
+        ("failed", c.Resume("ann", None, None), "retry EXECUTION$"),
+        ("completed", c.Resume("ann", None, None), "replay EXECUTION --from CHECKPOINT$"),
+        ("cancelled", c.Resume("ann", None, None), "replay EXECUTION --from CHECKPOINT$"),
+    ],
+)
+def test_a_refusal_says_what_is_possible_instead(status: str, command: c.Command, hint: str) -> None:
+    state = Execution().state._replace(status=ExecutionStatus(status))
+    with pytest.raises(KitaruStateError, match=f"the execution is {status}.* kitaru executions {hint}"):
+        decide(state, command, NOW)
 
 
 def test_a_second_start_is_told_that_the_execution_exists() -> None:

@@ -194,6 +194,39 @@ def test_a_timer_is_not_aborted(execution: Execution) -> None:
         execution.do(c.AbortWait("nap", "ann", None))
 
 
+def test_a_wait_is_given_up_to_the_last_microsecond_and_no_longer(execution: Execution) -> None:
+    execution.report(sample(WaitOpened, expires_at=NOW + 1))
+    with pytest.raises(KitaruStateError, match=r"has expired.* kitaru executions resume"):
+        execution.do(c.AbortWait("approve", "ann", None), at=NOW + 1)
+    assert execution.do(c.AbortWait("approve", "ann", None), at=NOW)[0] == "WaitAborted"
+
+
+def test_an_answer_that_comes_too_late_is_told_how_to_go_on(execution: Execution) -> None:
+    execution.report(sample(WaitOpened, expires_at=NOW))
+    with pytest.raises(KitaruStateError, match=r"has expired.* kitaru executions resume EXECUTION.* a worker"):
+        execution.do(c.Answer("approve", VALUE, "ann"))
+
+
+@pytest.mark.parametrize("command", [c.Answer("approve", VALUE, "bob"), c.AbortWait("approve", "bob", None)])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_closed_wait_is_said_to_be_open_no_more(waiting: Execution, command: c.Command, others: int) -> None:
+    waiting.report(*(sample(WaitOpened, wait=2 + n, name="budget") for n in range(others)))
+    waiting.do(c.Answer("approve", VALUE, "ann"))
+    with pytest.raises(KitaruStateError, match=r"not open any more: .*answered"):
+        waiting.do(command)
+
+
+def test_a_closed_wait_is_said_to_be_open_no_more_by_its_number(waiting: Execution) -> None:
+    waiting.do(c.Answer("approve", VALUE, "ann"))
+    with pytest.raises(KitaruStateError, match="wait '1' is not open any more"):
+        find_pending(waiting.state, "1")
+
+
+def test_nothing_is_said_of_closed_waits_where_none_was_opened(execution: Execution) -> None:
+    with pytest.raises(KitaruStateError, match=r"no wait 'approve' is pending here; pending: none$"):
+        find_pending(execution.state, "approve")
+
+
 # --- expiry -----------------------------------------------------------------------------------------------------------
 
 

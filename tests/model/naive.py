@@ -118,7 +118,9 @@ class Naive:
         self.recorded.append("WaitResolved")
 
     def _abort(self, request: dict, now: int) -> None:
-        self._find(request["wait"])["became"] = "aborted"
+        wait = self._find(request["wait"])
+        self._need(wait["until"] is None or now < wait["until"])
+        wait["became"] = "aborted"
         self.woken = True
         self.recorded.append("WaitAborted")
         self._stop(request["lost"])

@@ -22,10 +22,12 @@ from kitaru.domain.errors import (
 )
 from kitaru.domain.events import CheckpointReused, ExecutionStarted
 from kitaru.domain.ids import call_id
+from kitaru.domain.limits import MAX_TAGS
 from kitaru.runtime import operations, process, recovery
 from kitaru.runtime.handle import FlowHandle
 from kitaru.runtime.replaying import replay
 from kitaru.store.log import EventLog
+from kitaru.store.values import decode
 from kitaru.testing import FakeClock
 from tests.runtime.crashing import PATIENCE, CrashingLog, copy_of, prefixes, run_on
 from tests.runtime.records import events_of, ids_of, of_type, types_of
@@ -159,6 +161,44 @@ def test_an_unknown_execution_is_not_found() -> None:
         three.replay("00000000-0000-7000-8000-000000000000", from_="add")
 
 
+def test_a_flow_of_another_name_is_refused_with_both_names(log: EventLog, old: str) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match=r"of the flow 'three', not of 'draws'.*three\.replay.*name='three'"):
+        draws.replay(old, from_="add_2")
+    assert log.last_position() == before
+
+
+@pytest.mark.parametrize("from_", [3, None, b"mul", add])
+def test_a_from_that_is_no_text_is_refused(log: EventLog, old: str, from_: Any) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match="from_ has to be a checkpoint's name, invocation id or call id"):
+        three.replay(old, from_=from_)
+    assert log.last_position() == before
+
+
+def test_a_handle_in_place_of_its_id_is_refused(log: EventLog, old: str) -> None:
+    handle: Any = three.replay(old, from_="mul")
+    handle.wait(PATIENCE)
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match=r"handle\.exec_id"):
+        three.replay(handle, from_="mul")
+    assert log.last_position() == before
+
+
+@pytest.mark.parametrize("exec_id", [3, None, b"x", "", "\ud800", "\0"])
+def test_what_cannot_be_an_execution_id_is_refused(exec_id: Any) -> None:
+    with pytest.raises(KitaruUsageError, match="exec_id has to be the id of an execution"):
+        three.replay(exec_id, from_="mul")
+
+
+@pytest.mark.parametrize("overrides", [["checkpoint.mul"], "checkpoint.mul", {3: 1}, {None: 1}])
+def test_overrides_of_another_shape_are_refused(log: EventLog, old: str, overrides: Any) -> None:
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match="checkpoint"):
+        three.replay(old, from_="mul", overrides=overrides)
+    assert log.last_position() == before
+
+
 def test_the_new_execution_names_the_old_one(log: EventLog, old: str) -> None:
     handle = three.replay(old, from_="mul")
     handle.wait(PATIENCE)
@@ -189,6 +229,95 @@ def test_options_tags_and_metadata_are_the_old_ones(log: EventLog) -> None:
     (before,), (after,) = (of_type(log, each, ExecutionStarted) for each in (handle.exec_id, again.exec_id))
     assert (after.tags, after.metadata, after.options) == (before.tags, before.metadata, before.options)
     assert after.idempotency_key is None
+
+
+def started_by(log: EventLog, handle: FlowHandle[Any]) -> ExecutionStarted:
+    handle.wait(PATIENCE)
+    return of_type(log, handle.exec_id, ExecutionStarted)[0]
+
+
+@flow(tags=["own"])
+def tagged(n: int) -> int:
+    return add(n)
+
+
+def test_options_given_to_a_replay_are_put_on_the_old_ones(log: EventLog) -> None:
+    first = tagged.options(tags=["a"], metadata={"k": 1, "in": {"x": 1}}, max_cost_usd=1, max_tokens=10).run(1)
+    first.wait(PATIENCE)
+    given = tagged.options(tags=["b", "a"], metadata={"l": 2, "in": {"y": 2}}, idempotency_key="again", max_cost_usd=3)
+    after = started_by(log, given.replay(first.exec_id, from_="add"))
+    assert after.tags == ("own", "a", "b")
+    assert after.metadata is not None
+    assert decode(log.load(after.metadata)) == {"k": 1, "in": {"x": 1, "y": 2}, "l": 2}
+    assert (after.options.max_cost_usd, after.options.max_tokens) == (3, 10)
+    assert after.idempotency_key == "again"
+
+
+def test_options_are_put_on_an_execution_that_has_none(log: EventLog) -> None:
+    first = tagged.run(1)
+    first.wait(PATIENCE)
+    after = started_by(log, tagged.options(metadata={"k": 1}, max_tokens=5).replay(first.exec_id, from_="add"))
+    assert after.metadata is not None
+    assert decode(log.load(after.metadata)) == {"k": 1}
+    assert (after.options.max_cost_usd, after.options.max_tokens) == (None, 5)
+
+
+def test_a_tag_that_the_flow_was_given_since_is_not_put_on_a_replay(log: EventLog) -> None:
+    @flow
+    def grows(n: int) -> int:
+        return add(n)
+
+    first = grows.run(1)
+    first.wait(PATIENCE)
+    edited = flow(name="grows", tags=["since"])(grows.fn)
+    assert started_by(log, edited.replay(first.exec_id, from_="add")).tags == ()
+    assert started_by(log, edited.options(tags=["since"]).replay(first.exec_id, from_="add")).tags == ("since",)
+
+
+def test_more_tags_than_are_allowed_start_no_replay(log: EventLog) -> None:
+    with pytest.raises(KitaruUsageError, match="tags were given"):
+        tagged.options(tags=[str(n) for n in range(MAX_TAGS - 1)]).options(tags=["x"])
+    many = tagged.options(tags=[str(n) for n in range(MAX_TAGS - 1)])
+    other = tagged.options(tags=["other"]).run(1)
+    other.wait(PATIENCE)
+    before = log.last_position()
+    with pytest.raises(KitaruUsageError, match="tags were given"):
+        many.replay(other.exec_id, from_="add")
+    assert log.last_position() == before
+
+
+def test_a_key_gives_the_same_replay_again(log: EventLog, old: str) -> None:
+    keyed = three.options(idempotency_key="once")
+    first, second = (keyed.replay(old, from_="mul", overrides={"checkpoint.mul": 9}) for _ in range(2))
+    assert first.exec_id == second.exec_id
+    assert second.wait(PATIENCE) == [2, 9, 109]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda keyed, old: keyed.replay(old, from_="add_2"),
+        lambda keyed, old: keyed.replay(old, from_="mul", overrides={"checkpoint.mul": 9}),
+        lambda keyed, old: keyed.replay(old, from_="mul", n=2),
+        lambda keyed, old: keyed.run(1),
+    ],
+    ids=["another call", "an override", "another input", "a run"],
+)
+def test_a_key_of_a_replay_is_refused_for_anything_else(log: EventLog, old: str, again: Any) -> None:
+    keyed = three.options(idempotency_key="once")
+    keyed.replay(old, from_="mul").wait(PATIENCE)
+    before = log.last_position()
+    with pytest.raises(KitaruStateError, match="use another key"):
+        again(keyed, old)
+    assert log.last_position() == before
+
+
+def test_a_key_of_a_run_is_refused_for_its_replay(log: EventLog) -> None:
+    keyed = three.options(idempotency_key="once")
+    first = keyed.run(1)
+    first.wait(PATIENCE)
+    with pytest.raises(KitaruStateError, match="use another key"):
+        keyed.replay(first.exec_id, from_="mul")
 
 
 def test_a_failed_call_before_the_chosen_one_runs_again(log: EventLog) -> None:
@@ -303,6 +432,27 @@ def test_a_call_with_an_argument_that_does_not_encode_runs_again(log: EventLog) 
     ran.clear()
     assert uses.replay(handle.exec_id, from_="add").wait(PATIENCE) == ["called", 2]
     assert ran == [("opaque",), ("add", 1, 1)]
+
+
+def test_a_result_used_for_other_inputs_counts_for_those_it_was_computed_from(log: EventLog) -> None:
+    @flow
+    def edited(n: int) -> list[int]:
+        first = add(n * 5 if changed else n)
+        if not changed:
+            raise ValueError
+        return [first, mul(first, 2)]
+
+    handle = edited.run(1)
+    with pytest.raises(KitaruError):
+        handle.wait(PATIENCE)
+    changed["edited"] = True
+    runner = operations.retry(log, handle.exec_id, flow=edited)
+    assert runner is not None
+    runner.join()
+    assert handle.get() == [2, 4]
+    ran.clear()
+    assert edited.replay(handle.exec_id, from_="mul").wait(PATIENCE) == [6, 12]
+    assert ran == [("add", 5, 1), ("mul", 6, 2)]
 
 
 # --- the code goes another way -------------------------------------------------------------------------------------------

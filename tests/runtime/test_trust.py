@@ -13,7 +13,7 @@ import pytest
 import kitaru
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.events import Target
-from kitaru.runtime import code, recovery, trust
+from kitaru.runtime import code, process, recovery, trust
 from kitaru.store.log import EventLog
 from tests.runtime.crashing import PATIENCE
 from tests.runtime.records import events_of
@@ -89,6 +89,26 @@ def test_trusting_a_symlink_trusts_where_it_leads(tmp_path: Path, log: EventLog)
 def test_trusting_what_is_no_folder_is_refused(tmp_path: Path, log: EventLog) -> None:
     with pytest.raises(KitaruUsageError, match="not a folder"):
         trust.trust_tree(log.store_id, str(tmp_path / "missing"))
+
+
+def test_replaying_a_flow_trusts_the_folder_of_its_file(tmp_path: Path, log: EventLog) -> None:
+    first = code.load_flow(f"{source(tmp_path / 'first' / 'agent7.py')}:doubled").run(2)
+    assert first.wait(PATIENCE) == 4
+    here = source(tmp_path / "moved" / "agent8.py")
+    replayed = code.load_flow(f"{here}:doubled").replay(first.exec_id, from_="double")
+    assert replayed.wait(PATIENCE) == 4
+    assert trust.is_trusted(log.store_id, str(here))
+
+
+def test_replaying_what_this_process_happens_to_have_loaded_trusts_nothing(tmp_path: Path, log: EventLog) -> None:
+    file = source(tmp_path / "imported" / "agent9.py")
+    code.load_flow(f"{file}:doubled")  # as an import does
+    exec_id = recorded_in(log, file)
+    recovery.recover(log, [exec_id])[0].join()
+    replayed = kitaru.KitaruClient().executions.replay(exec_id, from_="double")
+    process.join_all()
+    assert log.head(replayed.exec_id).state.status == "completed"
+    assert not trust.is_trusted(log.store_id, str(file))
 
 
 @pytest.mark.parametrize(
