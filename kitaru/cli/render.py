@@ -60,10 +60,7 @@ def _line(execution: Execution) -> tuple[str, ...]:
 
 def wait_table(waits: Sequence[PendingWait]) -> None:
     """One line for each open wait."""
-    rows = [
-        (wait.exec_id, wait.name, when(wait.entered_waiting_at), _expiry(wait), wait.question or "")
-        for wait in waits
-    ]
+    rows = [(wait.exec_id, wait.name, when(wait.entered_waiting_at), _expiry(wait), wait.question or "") for wait in waits]
     print_table(("Execution", "Wait", "Since", "Expires", "Question"), rows, ("Expires", "Since"))
 
 

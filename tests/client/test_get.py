@@ -109,7 +109,8 @@ def test_an_expired_wait_is_the_reason_and_what_to_do_next(client: KitaruClient,
     head = append(log, started(log), *waits, e.ExecutionSuspended(at=5))
     found = client.executions.list()[0] if listed else client.executions.get(head.exec_id)
     assert found.status_reason == (
-        f"waiting for approve (expired), budget; go on with: kitaru executions resume {head.exec_id} (or leave it to a worker)"
+        "waiting for approve (expired), budget; "
+        f"go on with: kitaru executions resume {head.exec_id} (or leave it to a worker)"
     )
 
 
