@@ -60,11 +60,14 @@ def _line(execution: Execution) -> tuple[str, ...]:
 
 def wait_table(waits: Sequence[PendingWait]) -> None:
     """One line for each open wait."""
-    rows = [
-        (wait.exec_id, wait.name, when(wait.entered_waiting_at), when(wait.expires_at), wait.question or "")
-        for wait in waits
-    ]
+    rows = [(wait.exec_id, wait.name, when(wait.entered_waiting_at), _expiry(wait), wait.question or "") for wait in waits]
     print_table(("Execution", "Wait", "Since", "Expires", "Question"), rows, ("Expires", "Since"))
+
+
+def _expiry(wait: PendingWait) -> str:
+    from kitaru.client.shown import has_passed
+
+    return f"{when(wait.expires_at)} (expired)" if has_passed(wait.expires_at) else when(wait.expires_at)
 
 
 def failure_line(failure: FailureInfo) -> str:

@@ -47,6 +47,8 @@ def conditions(where: list[str]) -> dict[str, dict[str, object]] | None:
         if parts is None:
             raise KitaruUsageError(f"--where {text!r} is no condition; type 'KEY OP VALUE', such as 'score >= 3'")
         key, operator, given = parts.groups()
+        if not given:
+            raise KitaruUsageError(f"--where {text!r} has no value; type 'KEY OP VALUE', with \"\" for an empty text")
         value: object = given
         with suppress(ValueError, RecursionError):
             value = json.loads(given)

@@ -25,6 +25,11 @@ def moment(microseconds: int) -> datetime:
         return _LAST if microseconds > 0 else _FIRST
 
 
+def has_passed(at: datetime | None) -> bool:
+    """Whether it is later than that now."""
+    return at is not None and at <= datetime.now(UTC)
+
+
 def shown(data: bytes | None) -> object:
     """The plain form of recorded bytes; None for nothing, or for what was erased."""
     if data is None:

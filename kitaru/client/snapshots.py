@@ -18,7 +18,7 @@ from kitaru.client.models import (
     Plain,
     RunnerStatus,
 )
-from kitaru.client.shown import masked, moment, shown, shown_text, shown_tree
+from kitaru.client.shown import has_passed, masked, moment, shown, shown_text, shown_tree
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.ids import artifact_id, attempt_id, call_id, wait_id
 from kitaru.domain.status import ExecutionStatus
@@ -35,7 +35,10 @@ _MEDIA_TYPES = {"k1": "application/vnd.kitaru.k1+json"}
 
 
 class Seen(NamedTuple):
-    """What the reason of a status is made of. `sleeps_until` is microseconds since 1970; `runner` is None in the past."""
+    """What the reason of a status is made of. `sleeps_until` is microseconds since 1970; `runner` is None in the past.
+
+    `expired` are those of `waits_for` whose time has come, which closes them when somebody goes on.
+    """
 
     exec_id: str
     status: ExecutionStatus
@@ -45,6 +48,7 @@ class Seen(NamedTuple):
     sleeps_until: int | None
     stack: str
     progress: object
+    expired: tuple[str, ...] = ()
 
 
 def reason_of(seen: Seen) -> str | None:
@@ -54,7 +58,10 @@ def reason_of(seen: Seen) -> str | None:
     if seen.cancel_requested:
         return "cancel requested: it stops at its next boundary"
     if seen.waits_for:
-        return f"waiting for {', '.join(seen.waits_for)}"
+        names = ", ".join(f"{name} (expired)" if name in seen.expired else name for name in seen.waits_for)
+        if seen.expired and seen.runner != "alive":
+            return f"waiting for {names}; go on with: kitaru executions resume {seen.exec_id} (or leave it to a worker)"
+        return f"waiting for {names}"
     if seen.sleeps_until is not None:
         return f"sleeping until {moment(seen.sleeps_until).isoformat(timespec='seconds')}"
     if seen.runner == "lost":
@@ -94,9 +101,9 @@ def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int 
     runner = runner_of(status, row.stack, runner=row.runner, is_alive=is_alive, queued=bool(row.queued))
     metadata = cast("Plain", shown(row.metadata) or {})
     names = tuple(wait.name for wait in waits)
-    seen = Seen(
-        row.exec_id, status, runner, bool(row.cancel_requested), names, sleeps_until, row.stack, metadata.get("progress")
-    )
+    expired = tuple(wait.name for wait in waits if has_passed(wait.expires_at))
+    cancels, progress = bool(row.cancel_requested), metadata.get("progress")
+    seen = Seen(row.exec_id, status, runner, cancels, names, sleeps_until, row.stack, progress, expired)
     failure = None
     if row.failure_type is not None:
         failure = FailureInfo.model_construct(
@@ -150,9 +157,9 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None)
     timers = [wait.opened.expires_at for wait in detail.open_waits if wait.opened.kind == "timer"]
     sleeps_until = min((at for at in timers if at is not None), default=None)
     names = tuple(wait.name for wait in pending)
-    seen = Seen(
-        exec_id, status, runner, state.cancel_requested, names, sleeps_until, started.stack, metadata.get("progress")
-    )
+    expired = tuple(wait.name for wait in pending if runner is not None and has_passed(wait.expires_at))
+    cancels, progress = state.cancel_requested, metadata.get("progress")
+    seen = Seen(exec_id, status, runner, cancels, names, sleeps_until, started.stack, progress, expired)
     artifacts = {artifact.version: artifact_of(exec_id, artifact, detail) for artifact in detail.artifacts}
     calls = tuple(_call(exec_id, call, artifacts, load) for call in detail.calls.values())
     return Execution(

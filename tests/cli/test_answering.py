@@ -39,6 +39,12 @@ def test_the_inbox_shows_all_that_waits_oldest_first(run: Run, log: EventLog) ->
     assert run("executions", "waits").out.splitlines()[0].split() == ["Execution", "Wait", "Since", "Expires", "Question"]
 
 
+def test_the_inbox_says_what_has_expired(run: Run, log: EventLog) -> None:
+    append(log, started(log), wait(1, "early", expires_at=10), wait(2, "late", expires_at=10**17))
+    early, late = run("executions", "waits").out.splitlines()[1:]
+    assert ("1970-01-01 00:00:00Z (expired)" in early, "expired" in late) == (True, False)
+
+
 def test_an_empty_inbox_says_so(run: Run, log: EventLog) -> None:
     started(log)
     ran = run("executions", "waits")

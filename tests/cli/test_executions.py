@@ -106,9 +106,14 @@ def test_a_condition_whose_value_is_no_json_is_text(run: Run, log: EventLog) -> 
     assert run("executions", "list", "-o", "json", "--where", 'v="1.2.3"').json["count"] == 1
 
 
-@pytest.mark.parametrize("where", ["tier", "= 3", "n ~ 3", "n > [1]", "n=1e999"])
+@pytest.mark.parametrize("where", ["tier", "= 3", "n ~ 3", "n > [1]", "n=1e999", "n >", "n != ", "n="])
 def test_what_is_no_condition_is_exit_2(run: Run, log: EventLog, where: str) -> None:
     assert run("executions", "list", "--where", where).code == 2
+
+
+def test_an_empty_text_is_asked_for_in_quotes(run: Run, log: EventLog) -> None:
+    started(log, metadata={"v": ""})
+    assert run("executions", "list", "-o", "json", "--where", 'v = ""').json["count"] == 1
 
 
 def test_an_empty_list_names_the_store_on_stderr(run: Run, log: EventLog) -> None:

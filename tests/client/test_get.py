@@ -103,6 +103,23 @@ def test_a_pending_wait_is_whole(client: KitaruClient, log: EventLog) -> None:
     assert (found.pending_wait.question, found.pending_wait.schema_) == ("ok?", {"type": "boolean"})
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_expired_wait_is_the_reason_and_what_to_do_next(client: KitaruClient, log: EventLog, listed: bool) -> None:
+    waits = (wait(1, expires_at=10), wait(2, "budget", expires_at=10**17))
+    head = append(log, started(log), *waits, e.ExecutionSuspended(at=5))
+    found = client.executions.list()[0] if listed else client.executions.get(head.exec_id)
+    assert found.status_reason == (
+        "waiting for approve (expired), budget; "
+        f"go on with: kitaru executions resume {head.exec_id} (or leave it to a worker)"
+    )
+
+
+def test_the_past_knows_of_no_expiry(client: KitaruClient, log: EventLog) -> None:
+    head = append(log, started(log), wait(1, expires_at=10))
+    append(log, head, e.ExecutionSuspended(at=5))
+    assert client.executions.get(head.exec_id, at=head.version).status_reason == "waiting for approve"
+
+
 def test_an_answered_wait_says_how_it_was_closed(client: KitaruClient, log: EventLog) -> None:
     head = append(log, started(log), wait(1))
     log.execute(head.exec_id, c.Answer("approve", value(True), "ann"), 9)
