@@ -105,7 +105,7 @@ def _effect(state: Raced, what: Done, *, is_late: bool) -> tuple[tuple[Recorded,
         answered = replace(state, status="running", wait="answered", value=what.value)
         return (("WaitResolved", what.by, what.value),), answered
     if what.do == "abort":
-        if state.status != "waiting":
+        if state.status != "waiting" or _is_due(state, is_late=is_late):
             return None
         return (("WaitAborted", what.by), *cancels, *ends), replace(cancelled, wait="aborted")
     if what.do == "cancel":
