@@ -334,7 +334,7 @@ def test_an_async_flow_whose_parameters_changed_fails(log: EventLog, tmp_path: P
     del sys.modules["renamed_parameter"]
     for key in [key for key in code.flows if key[0] == str(file)]:
         del code.flows[key]
-    file.write_text(WAITING.format(name="y"))
+    file.write_text(WAITING.format(name="another_name"))
     runner = recovery.take_over(log, handle.exec_id)
     assert runner is not None
     assert runner.done.wait(PATIENCE)

@@ -179,7 +179,8 @@ def parts(value: Any) -> Any:
     kind = type(value)
     if issubclass(kind, enum.Enum) or value is None:
         return (kind, value)
-    contents: list[Any] = [getattr(value, name) for name in getattr(kind, "__slots__", ()) if name != "__weakref__"]
+    slots = [name for name in getattr(kind, "__slots__", ()) if not name.startswith("__")]  # pydantic's stand below
+    contents: list[Any] = [getattr(value, name) for name in slots]
     if hasattr(value, "__dict__"):
         # A field on the class ("made") is the object's own once it was recorded.
         held = {name: parts(item) for name, item in vars(value).items()}

@@ -74,7 +74,8 @@ def find_member(shape: Shape, name: object, value: object) -> object | None:
     if known is not None:
         return known
     with suppress(ValueError, TypeError):
-        return class_dict(Flag)["_missing_"].__func__(cls, value)  # the standard library's own, past any override
+        made = class_dict(Flag)["_missing_"].__func__(cls, value)  # the standard library's own, past any override
+        return made if getattr(made, "_value_", None) == value else None  # older ones drop bits that they do not know
     return None
 
 
