@@ -665,6 +665,8 @@ def test_answers_in_any_order_with_any_suspensions_give_the_same_result(log: Eve
         assert name not in asked_once
         asked_once.add(name)
         answer(log, exec_id, name, int(name[-1]) * 10)
+        # A runner that has recorded its leaving is here for a moment longer.
+        until(log, lambda: state_of(log, exec_id).runner is not None or not process.is_here(log.location, exec_id))
         if recovery.is_lost(log, log.head(exec_id)):
             handle = FlowHandle(log, exec_id, many, recovery.take_over(log, exec_id, many))
         if len(asked_once) == 8:
