@@ -115,6 +115,8 @@ class FlowHandle(Generic[R]):
             if _status(state).is_finished:
                 return _last_of(self._log, self.exec_id, state.version)
             if runner is not None:
+                if within is not None:
+                    within.check_leaving()  # whoever stopped that runner told this one first, perhaps since we looked
                 if runner.session.epoch == state.epoch:
                     self._explain(runner)
                 self._runner = None
