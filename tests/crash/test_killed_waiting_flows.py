@@ -20,6 +20,7 @@ from tests.crash.tiers import tiers
 SLEEP_SECONDS = 0.1
 STAYS = (0.0, 0.005, 60.0)
 """Seconds for which a runner stays for an answer: it leaves at once, it leaves soon, it is there when the answer comes."""
+MANY = 100
 KILLED_WITHIN_SECONDS = 0.35
 WAITS = {
     "interview": {"second", "third", "gate"},
@@ -84,7 +85,8 @@ def test_a_killed_flow_that_waits_and_sleeps_ends_as_if_it_had_not_been_killed(
     read_streams(folder)
     check_all_answered_once(answering, answered, flows)
     print(f"killed in: {dict(killed_in)}; timers over a kill went off {median(overslept):.4f} s after they could")
-    assert {"", "input", "timer"} <= killed_in.keys(), "no kill hit a wait, or a sleep, or neither"
+    everywhere = {"input", "timer"} if flows < MANY else {"", "input", "timer"}  # few kills hit the moments between
+    assert everywhere <= killed_in.keys(), "no kill hit a wait, or a sleep, or neither"
     assert median(overslept) < SLEEP_SECONDS / 2, "timers start again after a kill"
 
 
