@@ -121,14 +121,11 @@ _HOLDERS = frozenset({list, tuple, dict})
 
 def has_futures(prepared: Prepared) -> bool:
     """Whether an argument is a future, a list of them as `.map` gives it, or a list, tuple or dict that holds one."""
-    for value in prepared.args:
-        if type(value) in _KINDS or (type(value) in _HOLDERS and not _KINDS.isdisjoint(map(type, _held(value)))):
-            return True
-    kwargs = prepared.kwargs
-    return bool(kwargs) and any(
-        type(value) in _KINDS or (type(value) in _HOLDERS and not _KINDS.isdisjoint(map(type, _held(value))))
-        for value in kwargs.values()
-    )
+    return any(map(_holds_futures, prepared.args)) or any(map(_holds_futures, prepared.kwargs.values()))
+
+
+def _holds_futures(value: object) -> bool:
+    return type(value) in _KINDS or (type(value) in _HOLDERS and not _KINDS.isdisjoint(map(type, _held(value))))
 
 
 def _held(holder: object) -> Iterable[object]:
@@ -156,7 +153,7 @@ def _substitute(prepared: Prepared) -> None:
 
 
 def _value(argument: object) -> object:
-    if type(argument) in _HOLDERS and not _KINDS.isdisjoint(map(type, _held(argument))):
+    if type(argument) in _HOLDERS and _holds_futures(argument):
         if type(argument) is dict:
             return {key: _result(value) for key, value in cast("dict[object, object]", argument).items()}
         values = map(_result, _held(argument))
