@@ -66,7 +66,7 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 UV ?= uv
 UPGRADE ?=
 lock:
-	cd requirements && $(LOCK) build.in ../pyproject.toml dev.in -o dev.txt
+	cd requirements && $(LOCK) build.in ../pyproject.toml --all-extras dev.in -o dev.txt
 	cd requirements && $(LOCK) build.in -c dev.txt -o build.txt
 	cd requirements && $(LOCK) ../pyproject.toml -c dev.txt -o core.txt
 	cd requirements && $(LOCK) peers.in -o peers.txt
