@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -58,14 +58,17 @@ def make_filters(
     where: Mapping[str, object] | None = None,
 ) -> Filters:
     """Check filters as a user gives them. `now` is microseconds since 1970, for ages like `7d`."""
+    first, last = _moment("since", since, now), _moment("until", until, now)
+    if first is not None and last is not None and first > last:
+        raise KitaruUsageError(f"since ({since}) is after until ({until}); nothing can be in between")
     return Filters(
         project,
         _text("flow", flow),
-        _statuses(status),
+        make_statuses(status),
         _text("stack", stack),
         tuple(dict.fromkeys(_texts("tags", tags))),
-        _moment("since", since, now),
-        _moment("until", until, now),
+        first,
+        last,
         tuple(condition for key, test in (where or {}).items() for condition in _conditions(key, test)),
     )
 
@@ -88,11 +91,12 @@ def _texts(name: str, values: object) -> tuple[str, ...]:
     raise KitaruUsageError(f"{name} has to be a text or a list of texts, not {values!r}")
 
 
-def _statuses(status: object) -> tuple[str, ...]:
+def make_statuses(status: object, choices: Sequence[str] = STATUSES) -> tuple[str, ...]:
+    """One status or several, checked."""
     given = _texts("status", status)
     for value in given:
-        if value not in STATUSES:
-            raise KitaruUsageError(f"there is no status {value!r}; the statuses are {', '.join(STATUSES)}")
+        if value not in choices:
+            raise KitaruUsageError(f"there is no status {value!r}; the statuses are {', '.join(choices)}")
     return tuple(dict.fromkeys(given))
 
 
