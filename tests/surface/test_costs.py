@@ -88,14 +88,18 @@ def test_listing_imports_neither_eventsourcing_nor_duckdb(tmp_path: Path) -> Non
 
 PROGRAM = '''
 """A flow of n trivial checkpoints, in a process that notes every statement of every connection."""
-import json, os, sqlite3, sys
+import json, os, sqlite3, sys, threading
 
 seen, marks = [], []
 connect = sqlite3.connect
 
+def note(statement):
+    if threading.current_thread().name != "kitaru-watch":  # it looks now and then, however little is done
+        seen.append(statement)
+
 def traced(*args, **kwargs):
     connection = connect(*args, **kwargs)
-    connection.set_trace_callback(seen.append)
+    connection.set_trace_callback(note)
     return connection
 
 sqlite3.connect = traced
@@ -104,6 +108,8 @@ from kitaru import KitaruClient, checkpoint, flow
 
 @checkpoint
 def step(x):
+    for line in range(int(os.environ.get("LINES", 0))):
+        print("line", line, file=sys.stderr)
     return x
 
 @flow
@@ -173,6 +179,19 @@ def test_a_checkpoint_costs_one_transaction_that_is_synced(ran: dict[str, Any]) 
 def test_a_checkpoint_costs_these_statements_and_reads_nothing(ran: dict[str, Any]) -> None:
     for step in ran["steps"]:
         assert words(step) == CHECKPOINT
+
+
+def test_lines_of_a_log_cost_no_commit_of_their_own(ran: dict[str, Any], tmp_path: Path) -> None:
+    """They ride with the outcome; who prints for longer than half a second has a transaction beside it, without a sync."""
+    loud = run(tmp_path, "run", 5, LINES="100")
+    for step in loud["steps"]:
+        lines = [sql for sql in step if sql.startswith("INSERT INTO logs")]
+        assert len(lines) == 100
+        assert words([sql for sql in step if sql not in lines]) == CHECKPOINT
+        first = step.index(lines[0])
+        assert step[first : first + 101] == [*lines, "COMMIT"]
+        assert step[-1] == "COMMIT", "the lines are in the last transaction, the outcome's"
+    assert [sql for sql in ran["all"] if "INTO logs" in sql] == [], "who prints nothing pays nothing"
 
 
 def test_a_recorded_call_costs_no_statement_when_its_execution_goes_on(tmp_path: Path) -> None:
