@@ -97,7 +97,7 @@ class Bases:
             return _start(self._folder, place, families).wait() == 0
         from kitaru.analytics.build import build
 
-        return all([build(reads, place, family) is not None for family in families])
+        return all(build(reads, place, family) is not None for family in families)
 
     def forget(self) -> None:
         """Remove all generations: one of them cannot be read."""

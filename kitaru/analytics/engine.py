@@ -17,22 +17,21 @@ from kitaru.analytics.asking import Scene, ask
 from kitaru.analytics.bases import LIMITS, Bases, Limits
 from kitaru.analytics.connection import MEMORY, duck_errors, is_of_memory
 from kitaru.analytics.current import Current, families_of
-from kitaru.analytics.folding import COST_PLACES
 from kitaru.analytics.generations import FOLDER, Family, Generation
 from kitaru.analytics.grammar import Grouping, Metric, Query
 from kitaru.analytics.keys import Key, value_of
 from kitaru.analytics.statement import sentence
 from kitaru.analytics.zones import SECOND, seconds_of
 from kitaru.domain.errors import KitaruBackendError
+from kitaru.domain.usage import UNITS
 from kitaru.projections.listing.filters import Scalar
 from kitaru.store.log import Reads
 
 _UNITS: Mapping[str, int] = {
-    **dict.fromkeys(("duration", "active_duration", "wait_duration"), SECOND),
-    **dict.fromkeys(("llm_cost", "cost", "actual_cost", "estimated_cost"), 10**COST_PLACES),
-    "latency": 1000,
+    **dict.fromkeys(("duration", "active_duration", "wait_duration", "latency"), SECOND),
+    **dict.fromkeys(("llm_cost", "cost", "actual_cost", "estimated_cost"), UNITS),
 }
-"""What is stored in smaller units than it is shown in: microseconds, 10^-10 USD, milliseconds."""
+"""What is stored in smaller units than it is shown in: microseconds, 10^-10 USD."""
 _TRIES = 3
 
 

@@ -7,15 +7,10 @@ event's model is made, only its body is parsed, and what is not asked for by sta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple, cast
 
 from kitaru.domain.metadata import Tree, is_tree, merged
 from kitaru.store.values.text import write
-
-COST_PLACES = 10
-_UNITS = Decimal(10) ** COST_PLACES
-_INT64 = 2**63
 
 TYPES = (
     "AttemptStarted", "AttemptFailed", "CheckpointCompleted", "CheckpointFailed", "CheckpointReused", "MetadataLogged",
@@ -26,7 +21,7 @@ TYPES = (
 
 
 class Step(NamedTuple):
-    """An event of one of these types. `payload` is parsed, and only there for logged metadata and for usage records."""
+    """An event of one of these types. `payload` is parsed, there only for logged metadata and usage records, if at all."""
 
     number: int
     version: int
@@ -89,7 +84,7 @@ class _Execution:
         self.number = number
         self.calls: dict[int, _Call] = {}
         self.waits: dict[int, list[object]] = {}
-        self.usage: dict[tuple[int, int, str, str], tuple[int, dict[str, Any]]] = {}
+        self.usage: list[Step] = []
 
     def attempt_started(self, step: Step) -> None:
         body = step.body
@@ -129,11 +124,7 @@ class _Execution:
                 call.attempts[-1].metadata = merged(call.attempts[-1].metadata, logged)
 
     def usage_recorded(self, step: Step) -> None:
-        payload = step.payload
-        if isinstance(payload, dict):
-            body, record = step.body, cast("dict[str, Any]", payload)
-            identity = (body["call"], body["attempt"], str(body["record_id"]), str(record.get("event_id")))
-            self.usage.setdefault(identity, (body["at"], record))
+        self.usage.append(step)
 
     def wait_opened(self, step: Step) -> None:
         body = step.body
@@ -160,14 +151,12 @@ class _Execution:
             if wait[5] is None:
                 self._close(wait, "cancelled", step.body["at"], None)
 
-    def erased(self, step: Step) -> None:
-        through = step.body["through"]
-        if through:
-            for call in self.calls.values():
-                call.metadata = {}
-                for attempt in call.attempts:
-                    attempt.metadata = {}
-            self.usage.clear()
+    def erased(self, _: Step) -> None:
+        for call in self.calls.values():
+            call.metadata = {}
+            for attempt in call.attempts:
+                attempt.metadata = {}
+        self.usage = [used._replace(payload=None) for used in self.usage]
 
     @staticmethod
     def _close(wait: list[object], outcome: str, at: int, by: str | None) -> None:
@@ -176,11 +165,11 @@ class _Execution:
     def finish(self, folded: Folded) -> None:
         """Add this execution's rows."""
         totals: dict[int, list[int | None]] = {}
-        for (call, attempt, record_id, _), (at, record) in self.usage.items():
-            row = _usage_row(record)
-            name = self.calls[call].body.get("name") if call in self.calls else None
-            folded.usage.append((self.number, call, attempt, at, name, record_id, *row))
-            _add(totals.setdefault(call, [0, None, None, None, None]), row)
+        for used in self.usage:
+            call = self.calls.get(used.body["call"])
+            row = _usage_row(used, call)
+            folded.usage.append(row)
+            _add(totals.setdefault(used.body["call"], [0, None, None, None, None]), row)
         for ordinal, call in self.calls.items():
             body, last = call.body, call.attempts[-1] if call.attempts else None
             failed = last if call.status == "failed" else None
@@ -224,51 +213,35 @@ _HANDLERS: dict[str, Callable[[_Execution, Step], None]] = {
 
 def _add(totals: list[int | None], row: tuple[object, ...]) -> None:
     totals[0] = (totals[0] or 0) + 1
-    for place, value in enumerate((row[_COST], row[_TOTAL], row[_INPUT], row[_OUTPUT]), 1):
+    for place, value in enumerate(row[_COST : _COST + 4], 1):
         if value is not None:
             totals[place] = (totals[place] or 0) + cast("int", value)
 
 
-_INPUT, _OUTPUT, _TOTAL, _COST = 8, 9, 10, 13
+_COST = 12
 
 
-def _usage_row(record: dict[str, Any]) -> tuple[object, ...]:
-    usage, cost = _part(record.get("usage")), _part(record.get("cost"))
-    actual, estimated = units_of(cost.get("actual_cost_usd")), units_of(cost.get("estimated_cost_usd"))
-    is_reused = record.get("billing_effect") == "reused_not_incurred"
-    shown = None if is_reused else actual if actual is not None else estimated
-    texts = (
-        "event_id", "adapter", "surface", "call_name", "provider", "model", "requested_model", "resolved_model",
-    )  # fmt: skip
-    latency = record.get("latency_ms")
+def _usage_row(step: Step, call: _Call | None) -> tuple[object, ...]:
+    """A record's figures, which stand in the event, and what besides is told by its payload, if that is still there."""
+    body, record = step.body, _part(step.payload)
+    figures, usage, cost = _part(body.get("figures")), _part(record.get("usage")), _part(record.get("cost"))
+    actual, estimated = figures.get("actual_cost"), figures.get("estimated_cost")
+    effect = figures.get("billing_effect", "incurred")
     return (
-        *(_name(record.get(name)) for name in texts),
-        *(_whole(usage.get(name)) for name in ("input_tokens", "output_tokens", "total_tokens", "cached_input_tokens")),
-        _whole(usage.get("reasoning_tokens")), shown, actual, estimated,
+        step.number, body["call"], body["attempt"], body["at"], None if call is None else call.body.get("name"),
+        body["record_id"], figures.get("event_id"), figures.get("adapter", "kitaru.llm"), figures.get("provider"),
+        figures.get("model"), figures.get("status", "completed"), effect,
+        None if effect == "reused_not_incurred" else estimated if actual is None else actual,
+        figures.get("total_tokens"), figures.get("input_tokens"), figures.get("output_tokens"),
+        figures.get("cached_input_tokens"), figures.get("reasoning_tokens"), actual, estimated, figures.get("latency_us"),
+        *(_name(record.get(name)) for name in ("surface", "call_name", "requested_model", "resolved_model", "cache_status")),
         *(_name(cost.get(name)) for name in ("currency", "source", "source_label", "pricing_version")),
-        float(latency) if isinstance(latency, (int, float)) and not isinstance(latency, bool) else None,
-        *(_name(record.get(name)) for name in ("status", "billing_effect", "cache_status")),
-        _text(record.get("warnings")), _text(usage.get("raw")),
+        _text(figures.get("warnings")), _text(usage.get("raw")),
     )  # fmt: skip
-
-
-def units_of(cost: object) -> int | None:
-    """A cost in USD as a number of 10^-10 USD; None for what is none."""
-    if isinstance(cost, bool) or not isinstance(cost, (int, float, str)):
-        return None
-    try:
-        units = int((Decimal(str(cost)) * _UNITS).to_integral_value())
-    except (InvalidOperation, ValueError, OverflowError):
-        return None
-    return units if 0 <= units < _INT64 else None
 
 
 def _part(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64 else None
 
 
 def _name(value: object) -> str | None:

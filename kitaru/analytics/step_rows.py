@@ -75,34 +75,36 @@ CREATE = (
         name VARCHAR,
         record_id VARCHAR NOT NULL,
         event_id VARCHAR,
-        adapter VARCHAR,
-        surface VARCHAR,
-        call_name VARCHAR,
+        adapter VARCHAR NOT NULL,
         provider VARCHAR,
         model VARCHAR,
-        requested_model VARCHAR,
-        resolved_model VARCHAR,
+        status VARCHAR NOT NULL,
+        billing_effect VARCHAR NOT NULL,
+        cost BIGINT,
+        total_tokens BIGINT,
         input_tokens BIGINT,
         output_tokens BIGINT,
-        total_tokens BIGINT,
         cached_input_tokens BIGINT,
         reasoning_tokens BIGINT,
-        cost BIGINT,
         actual_cost BIGINT,
         estimated_cost BIGINT,
+        latency BIGINT,
+        surface VARCHAR,
+        call_name VARCHAR,
+        requested_model VARCHAR,
+        resolved_model VARCHAR,
+        cache_status VARCHAR,
         currency VARCHAR,
         cost_source VARCHAR,
         source_label VARCHAR,
         pricing_version VARCHAR,
-        latency_ms DOUBLE,
-        status VARCHAR,
-        billing_effect VARCHAR,
-        cache_status VARCHAR,
         warnings VARCHAR,
         raw_usage VARCHAR
     )""",
 )
-"""Costs are whole numbers of 10^-10 USD. A usage record's `started_at` is when it was recorded, `name` its checkpoint's."""
+"""Costs are whole numbers of 10^-10 USD, times microseconds. A usage record's `started_at` is when it was recorded, `name`
+its checkpoint's; `cost` is what it added.
+"""
 
 CREATE_LANDING = (
     """CREATE TEMP TABLE owners (
@@ -155,25 +157,25 @@ _ADD_WAITS = """INSERT INTO waits
 _ADD_USAGE = """INSERT INTO usage
     SELECT number, call, attempt, project, flow_id, stack, started_at,
         (least(greatest(started_at, -62135596800000000), 253402300799999999) + 62135596800000000) // 900000000,
-        name, record_id, event_id, adapter, surface, call_name, provider, model, requested_model, resolved_model,
-        input_tokens, output_tokens, total_tokens, cached_input_tokens, reasoning_tokens, cost, actual_cost,
-        estimated_cost, currency, cost_source, source_label, pricing_version, latency_ms, status, billing_effect,
-        cache_status, warnings, raw_usage
+        name, record_id, event_id, adapter, provider, model, status, billing_effect, cost, total_tokens, input_tokens,
+        output_tokens, cached_input_tokens, reasoning_tokens, actual_cost, estimated_cost, latency, surface, call_name,
+        requested_model, resolved_model, cache_status, currency, cost_source, source_label, pricing_version, warnings,
+        raw_usage
     FROM (SELECT unnest(from_json(?, '["INTEGER"]')) AS number, unnest(from_json(?, '["INTEGER"]')) AS call,
         unnest(from_json(?, '["INTEGER"]')) AS attempt, unnest(from_json(?, '["BIGINT"]')) AS started_at,
         unnest(from_json(?, '["VARCHAR"]')) AS name, unnest(from_json(?, '["VARCHAR"]')) AS record_id,
         unnest(from_json(?, '["VARCHAR"]')) AS event_id, unnest(from_json(?, '["VARCHAR"]')) AS adapter,
-        unnest(from_json(?, '["VARCHAR"]')) AS surface, unnest(from_json(?, '["VARCHAR"]')) AS call_name,
         unnest(from_json(?, '["VARCHAR"]')) AS provider, unnest(from_json(?, '["VARCHAR"]')) AS model,
-        unnest(from_json(?, '["VARCHAR"]')) AS requested_model, unnest(from_json(?, '["VARCHAR"]')) AS resolved_model,
+        unnest(from_json(?, '["VARCHAR"]')) AS status, unnest(from_json(?, '["VARCHAR"]')) AS billing_effect,
+        unnest(from_json(?, '["BIGINT"]')) AS cost, unnest(from_json(?, '["BIGINT"]')) AS total_tokens,
         unnest(from_json(?, '["BIGINT"]')) AS input_tokens, unnest(from_json(?, '["BIGINT"]')) AS output_tokens,
-        unnest(from_json(?, '["BIGINT"]')) AS total_tokens, unnest(from_json(?, '["BIGINT"]')) AS cached_input_tokens,
-        unnest(from_json(?, '["BIGINT"]')) AS reasoning_tokens, unnest(from_json(?, '["BIGINT"]')) AS cost,
+        unnest(from_json(?, '["BIGINT"]')) AS cached_input_tokens, unnest(from_json(?, '["BIGINT"]')) AS reasoning_tokens,
         unnest(from_json(?, '["BIGINT"]')) AS actual_cost, unnest(from_json(?, '["BIGINT"]')) AS estimated_cost,
+        unnest(from_json(?, '["BIGINT"]')) AS latency, unnest(from_json(?, '["VARCHAR"]')) AS surface,
+        unnest(from_json(?, '["VARCHAR"]')) AS call_name, unnest(from_json(?, '["VARCHAR"]')) AS requested_model,
+        unnest(from_json(?, '["VARCHAR"]')) AS resolved_model, unnest(from_json(?, '["VARCHAR"]')) AS cache_status,
         unnest(from_json(?, '["VARCHAR"]')) AS currency, unnest(from_json(?, '["VARCHAR"]')) AS cost_source,
         unnest(from_json(?, '["VARCHAR"]')) AS source_label, unnest(from_json(?, '["VARCHAR"]')) AS pricing_version,
-        unnest(from_json(?, '["DOUBLE"]')) AS latency_ms, unnest(from_json(?, '["VARCHAR"]')) AS status,
-        unnest(from_json(?, '["VARCHAR"]')) AS billing_effect, unnest(from_json(?, '["VARCHAR"]')) AS cache_status,
         unnest(from_json(?, '["VARCHAR"]')) AS warnings, unnest(from_json(?, '["VARCHAR"]')) AS raw_usage)
         JOIN owners USING (number)"""
 

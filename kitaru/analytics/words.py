@@ -119,7 +119,7 @@ SOURCES: Final[Mapping[str, Mapping[str, str]]] = {
         "output_tokens": "s.output_tokens",
         "cached_input_tokens": "s.cached_input_tokens",
         "reasoning_tokens": "s.reasoning_tokens",
-        "latency": "s.latency_ms",
+        "latency": "s.latency",
     },
 }
 
