@@ -1,9 +1,9 @@
 """R19: what statistics have to say, in plain Python on plain dicts. Imports nothing from kitaru, and knows no SQL.
 
 A store is a list of executions, dicts with: project, flow_id, flow, stack, status, tags, started, ended (microseconds, or
-None), waited (microseconds), calls, cached, artifacts, metadata (plain values). Each call is a dict with: name, type, status,
-started, ended, attempts, usage; each usage record one with: model, provider, adapter, billing_effect, checkpoint, status, at,
-actual, estimated (Decimal, or None), tokens, input, output, cached_input, reasoning (int, or None), latency_ms.
+None), waited (microseconds), calls, cached, artifacts, metadata (plain values). Each call is a dict with: name, type,
+status, started, ended, attempts, usage; each usage record one with: model, provider, adapter, billing_effect, checkpoint,
+status, at, actual, estimated (Decimal, or None), tokens, input, output, cached_input, reasoning (int, or None), latency_ms.
 
 A question is a dict: subject, project, group_by (tokens), metrics (specs), and the filters; times are microseconds.
 """
