@@ -68,7 +68,11 @@ def prepare(argv: Sequence[str]) -> None:
             reconfigure(errors="backslashreplace")
 
 
+<<<<<<< HEAD
 _GROUPED = (["executions"], ["checkpoints"], ["llm-usage"], ["artifacts"], ["stack"], ["store"])
+=======
+_GROUPED = (["executions"], ["artifacts"], ["stack"], ["model"], ["secrets"], ["store"])
+>>>>>>> main
 _VALUED = ("-o", "--output", "--store", "--project")
 
 

@@ -1,4 +1,4 @@
-"""Nothing of the machine's own, and no store left open."""
+"""Stores for statistics: on disk and in memory alike."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from kitaru.compose import close_logs
-from kitaru.settings import Configuration, configured
+from kitaru.compose import close_logs, open_log, projectors
+from kitaru.settings import StoreChoice
+from kitaru.store.log import EventLog
+from kitaru.testing import memory_log
 
-_VARIABLES = ("KITARU_STORE", "KITARU_SERVER_URL", "KITARU_PROJECT", "KITARU_CACHE", "KITARU_DURABILITY")
 
-
-@pytest.fixture(autouse=True)
-def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the machine or of another test."""
-    for name in _VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KITARU_CONFIG_DIR", str(tmp_path / "config"))
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a store on disk is."""
     monkeypatch.setenv("KITARU_DURABILITY", "os")
-    yield
+    return str(tmp_path / "store")
+
+
+@pytest.fixture(params=["disk", "memory"])
+def place(request: pytest.FixtureRequest, folder: str) -> Iterator[tuple[EventLog, str | None]]:
+    """A store to write to, and its folder if it has one."""
+    if request.param == "memory":
+        yield memory_log(projectors()), None
+        return
+    yield open_log(StoreChoice(folder, "of the test")), folder
     close_logs()
-    fresh = Configuration()
-    for name in Configuration.__slots__:
-        setattr(configured, name, getattr(fresh, name))
