@@ -5,7 +5,8 @@ None), waited (microseconds), calls, cached, artifacts, metadata (plain values).
 status, started, ended, attempts, usage; each usage record one with: model, provider, adapter, billing_effect, checkpoint,
 status, at, actual, estimated (Decimal, or None), tokens, input, output, cached_input, reasoning (int, or None), latency_ms.
 
-A question is a dict: subject, project, group_by (tokens), metrics (specs), and the filters; times are microseconds.
+A question is a dict: subject, project, group_by (tokens), metrics (specs), and the filters; times are microseconds. `floats`
+has the metadata keys under which floats may stand: what is reckoned of them is a float, past 2**53 too.
 """
 
 from __future__ import annotations
@@ -61,10 +62,7 @@ def answer(store: Sequence[Record], asked: Question) -> tuple[list[tuple[list[An
             groups.setdefault(tuple(map(kinded, keys)), (keys, []))[1].append((execution, row))
     if not tokens and not groups:
         groups[()] = ([], [])
-    found = [
-        (keys, len(members), [measured(members, spec, asked["subject"]) for spec in specs])
-        for keys, members in groups.values()
-    ]
+    found = [(keys, len(members), [measured(members, spec, asked) for spec in specs]) for keys, members in groups.values()]
     most = asked["max_groups"]
     times = [place for place, token in enumerate(tokens) if token.startswith("time:")]
     if times:
@@ -213,14 +211,11 @@ def label(moment: int, granularity: str, zone: str) -> str:
 # --- metrics -------------------------------------------------------------------------------------------------------------
 
 
-def measured(members: Sequence[tuple[Record, Record]], spec: str, subject: str) -> Number | None:
+def measured(members: Sequence[tuple[Record, Record]], spec: str, asked: Question) -> Number | None:
     _, source, *middle, aggregation = spec.split(":")
-    values = [
-        value
-        for execution, row in members
-        if (value := value_of(execution, row, subject, source, ":".join(middle))) is not None
-    ]
-    return aggregated(values, aggregation)
+    key = ":".join(middle)
+    found = [value_of(execution, row, asked["subject"], source, key) for execution, row in members]
+    return aggregated([value for value in found if value is not None], aggregation, key in asked["floats"])
 
 
 def value_of(execution: Record, row: Record, subject: str, source: str, key: str) -> Any:
@@ -278,8 +273,10 @@ def value_of_execution(execution: Record, source: str, key: str) -> Any:
             return None if isinstance(value, (bool, str)) else value
 
 
-def aggregated(values: Sequence[Any], aggregation: str) -> Number | None:
+def aggregated(values: Sequence[Any], aggregation: str, has_floats: bool) -> Number | None:
     exact = [Fraction(value) for value in values]
+    size = sum(map(abs, exact), Fraction(0))
+    is_exact = all(isinstance(value, (int, Decimal)) for value in values) and not (has_floats and size > 2**53)
     if aggregation == "count":
         return Number(Fraction(len(exact)))
     if aggregation == "count_distinct":
@@ -287,12 +284,11 @@ def aggregated(values: Sequence[Any], aggregation: str) -> Number | None:
     if not exact:
         return None
     if aggregation in ("min", "max"):
-        return Number(min(exact) if aggregation == "min" else max(exact))
-    is_exact = all(isinstance(value, (int, Decimal)) for value in values)
+        return Number(min(exact) if aggregation == "min" else max(exact), Fraction(0) if has_floats else None)
     if aggregation == "sum":
-        return Number(sum(exact), None if is_exact else sum(map(abs, exact)))
+        return Number(sum(exact, Fraction(0)), None if is_exact else size)
     if aggregation == "avg":
-        return Number(sum(exact) / len(exact), sum(map(abs, exact)) / len(exact))
+        return Number(sum(exact, Fraction(0)) / len(exact), size / len(exact))
     ordered = sorted(exact)
     place = PERCENTILES[aggregation] * (len(ordered) - 1)
     low = int(place)

@@ -30,6 +30,9 @@ VALUES = (
     1, 1.0, 2, -3, 0, -0.0, 0.1, 2.5, 1e300, -1e300, 5e-324, True, False, "1", "", "pro", "free", "ß", "%", None, [1],
     {"x": 1}, float("nan"), float("inf"), 2**53, 2**53 + 1, 2**62, 2**63 - 1, 2**63, -(2**63), 10**30, "pro\0", "x" * 300,
 )  # fmt: skip
+FLOATS = frozenset(KEYS) - {"score"}
+"""The keys under which floats stand."""
+NO_FLOATS = tuple(value for value in VALUES if not isinstance(value, float))
 TAGS = ("red", "green", "blue", "' OR 1=1", "ключ")
 FLOWS = ("research", "index", "nightly")
 ERROR = {"origin": FailureOrigin.USER_CODE, "exception_type": "builtins.ValueError", "message": Payload.of(b'"no"', "k1")}
@@ -94,7 +97,8 @@ class Story:
         return tuple(dict.fromkeys(self._rng.choices(TAGS, k=self._rng.randrange(3))))
 
     def _some_metadata(self) -> dict[str, Any]:
-        return {key: self._rng.choice(VALUES) for key in self._rng.sample(KEYS, self._rng.randrange(5))}
+        keys = self._rng.sample(KEYS, self._rng.randrange(5))
+        return {key: self._rng.choice(VALUES if key in FLOATS else NO_FLOATS) for key in keys}
 
     # --- what happens to calls ------------------------------------------------------------------------------------------
 
@@ -323,6 +327,7 @@ def question(rng: Random, records: list[Record], subjects: tuple[str, ...]) -> Q
     since, until = bounds(rng, some["started"]) if rng.random() < 0.2 else (None, None)
     return {
         "subject": subject, "project": rarely("other", "nobody's") or "default", "group_by": tokens, "metrics": metrics,
+        "floats": FLOATS,
         "flow": rarely(*FLOWS, some["flow_id"], "nope"), "stack": rarely("local", "worker", "nope"),
         "status": rng.sample(STATUSES[subject], rarely(1, 2) or 0), "tags": rng.sample(TAGS, rarely(1, 1, 2) or 0),
         "since": since, "until": until, "where": where(rng) if rng.random() < 0.3 else {}, "timezone": rng.choice(ZONES),
