@@ -68,11 +68,9 @@ def prepare(argv: Sequence[str]) -> None:
             reconfigure(errors="backslashreplace")
 
 
-<<<<<<< HEAD
-_GROUPED = (["executions"], ["checkpoints"], ["llm-usage"], ["artifacts"], ["stack"], ["store"])
-=======
-_GROUPED = (["executions"], ["artifacts"], ["stack"], ["model"], ["secrets"], ["store"])
->>>>>>> main
+_GROUPED = tuple(
+    [name] for name in ("executions", "checkpoints", "llm-usage", "artifacts", "stack", "model", "secrets", "store")
+)
 _VALUED = ("-o", "--output", "--store", "--project")
 
 

@@ -47,7 +47,10 @@ class Number:
             return not isfinite(found)
         if not isfinite(found):
             return False
-        return abs(Fraction(found) - Fraction(wanted)) <= Fraction(1, 10**9) * max(abs(self.value), self.size)
+        near = max(
+            Fraction(1, 10**9) * max(abs(self.value), self.size), Fraction(1, 10**320)
+        )  # the least floats have few digits
+        return abs(Fraction(found) - Fraction(wanted)) <= near
 
     def __repr__(self) -> str:
         return f"Number({float(self.value)!r}{'' if self.size is None else ', about'})"
