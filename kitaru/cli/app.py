@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 _TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working", "kitaru.cli.serving")
 _GROUPS = {
-    "executions": ("kitaru.cli.executions", "kitaru.cli.answering", "kitaru.cli.steering", "kitaru.cli.statistics"),
+    "executions": (
+        "kitaru.cli.executions",
+        "kitaru.cli.logs",
+        "kitaru.cli.answering",
+        "kitaru.cli.steering",
+        "kitaru.cli.statistics",
+    ),
     "checkpoints": ("kitaru.cli.checkpoints",),
     "llm-usage": ("kitaru.cli.llm_usage",),
     "artifacts": ("kitaru.cli.artifacts",),

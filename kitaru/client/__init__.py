@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kitaru.client.models import ExecutionEvent as ExecutionEvent
     from kitaru.client.models import FailureInfo as FailureInfo
     from kitaru.client.models import FrozenExecutionSpec as FrozenExecutionSpec
+    from kitaru.client.models import LogEntry as LogEntry
     from kitaru.client.models import PendingWait as PendingWait
     from kitaru.client.models import StoreInfo as StoreInfo
     from kitaru.client.statistics import CheckpointStatistics as CheckpointStatistics
@@ -41,6 +42,7 @@ _HOMES = {
         "ExecutionEvent",
         "FailureInfo",
         "FrozenExecutionSpec",
+        "LogEntry",
         "PendingWait",
         "StoreInfo",
     ),
@@ -78,6 +80,7 @@ __all__ = [
     "KitaruClient",
     "LLMUsageStatistics",
     "LLMUsageStatisticsGroup",
+    "LogEntry",
     "PendingWait",
     "StoreInfo",
 ]
