@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -103,23 +102,31 @@ class _Statistics:
             based: list[Family] = [each.family for each in current.bases.values() if each.family in families_of(query)]
             self._bases.build_beside([family for family in based if self._bases.is_behind(current.tail_size(family))])
 
+    def close(self) -> None:
+        """Let go of DuckDB once nobody asks."""
+        with self.lock:
+            self._drop()
+
     def _drop(self) -> None:
         if self._current is not None:
             self._current.close()
             self._current = None
 
 
+MOST_OPEN = 4
+"""Stores whose statistics are kept open in one process."""
+
+_Name = tuple[str | None, str, Limits]
 _opening = threading.Lock()
-_on_files: dict[tuple[str, str, Limits], _Statistics] = {}
-_in_memory: weakref.WeakKeyDictionary[Reads, _Statistics] = weakref.WeakKeyDictionary()
+_open: dict[_Name, _Statistics] = {}
 _of_parents: list[object] = []
 
 
 def _after_fork_in_child() -> None:
-    global _opening, _on_files, _in_memory
+    global _opening, _open
     _opening = threading.Lock()
-    _of_parents.extend((_on_files, _in_memory))  # kept: DuckDB's threads are not here to let go of its files
-    _on_files, _in_memory = {}, weakref.WeakKeyDictionary()
+    _of_parents.append(_open)  # kept: DuckDB's threads are not here to let go of its files
+    _open = {}
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -136,17 +143,22 @@ def answer(reads: Reads, folder: str | None, query: Query, *, limits: Limits = L
 
 
 def _statistics_of(reads: Reads, folder: str | None, limits: Limits) -> _Statistics:
+    name = (None if folder is None else os.path.realpath(folder), reads.store_id, limits)
     with _opening:
-        if folder is None:
-            found = _in_memory.get(reads)
-            if found is None:
-                found = _in_memory[reads] = _Statistics(None, limits)
-            return found
-        key = (os.path.realpath(folder), reads.store_id, limits)
-        found = _on_files.get(key)
+        found = _open.pop(name, None)
         if found is None:
-            found = _on_files[key] = _Statistics(key[0], limits)
+            if len(_open) >= MOST_OPEN:
+                _open.pop(next(iter(_open))).close()
+            found = _Statistics(name[0], limits)
+        _open[name] = found  # last: the first is the one that was not asked for the longest
         return found
+
+
+def close_statistics() -> None:
+    """Let go of all that is kept open for statistics."""
+    with _opening:
+        while _open:
+            _open.popitem()[1].close()
 
 
 def _group(row: Sequence[object], query: Query, scene: Scene) -> RawGroup:

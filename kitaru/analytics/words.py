@@ -143,6 +143,7 @@ HOT: Final = "s.m"
 HOT_COLUMNS: Final[Mapping[str, str]] = {"label": "_label", "number": "_number", "exact": "_exact"}
 READ: Final = "x"
 READ_COLUMNS: Final[Mapping[str, str]] = {"label": ".label", "number": ".number_value", "exact": ".exact"}
+NUMBERED: Final = ("CASE WHEN ", " IS NOT NULL THEN ", " END")
 BIG: Final = ("coalesce(CAST(", " AS HUGEINT), CAST(", " AS HUGEINT))")
 
 # --- filters ---

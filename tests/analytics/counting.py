@@ -8,7 +8,8 @@ from typing import NamedTuple
 from kitaru.analytics.answers import RawGroup, make_answer
 from kitaru.analytics.bases import LIMITS, Limits
 from kitaru.analytics.engine import answer
-from kitaru.analytics.grammar import Selection, Subject, make_query
+from kitaru.analytics.grammar import Subject, make_query
+from kitaru.projections.listing.filters import Selection
 from kitaru.store.log import EventLog
 
 NOW = 1_800_000_000_000_000
