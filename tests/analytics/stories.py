@@ -173,7 +173,7 @@ class Story:
         self.record["artifacts"] += 1
 
     def _use(self) -> None:
-        """A usage record of a call; a reused one's is the original's. Some are seen twice, and count once."""
+        """A usage record of a call; a reused one's is the original's."""
         rng, calls = self._rng, self.record["calls"]
         number = rng.randrange(len(calls)) + 1
         call = calls[number - 1]
@@ -198,13 +198,12 @@ class Story:
             cost=UsageCost(actual_cost_usd=usage["actual"], estimated_cost_usd=usage["estimated"]),
             latency_ms=usage["latency_ms"], status=usage["status"], billing_effect=effect,
         )  # fmt: skip
-        for _ in range(rng.choice((1, 1, 1, 2))):
-            self._say(
-                e.LLMUsageRecorded(
-                    at=self._at, call=number, attempt=max(call["attempts"], 1), record_id=record.record_id,
-                    record=payload(record.model_dump(mode="json")), figures=figures_of(record),
-                )
-            )  # fmt: skip
+        self._say(
+            e.LLMUsageRecorded(
+                at=self._at, call=number, attempt=max(call["attempts"], 1), record_id=record.record_id,
+                record=payload(record.model_dump(mode="json")), figures=figures_of(record),
+            )
+        )  # fmt: skip
         call["usage"].append(usage)
 
     def _interrupt(self) -> None:

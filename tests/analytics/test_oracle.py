@@ -25,7 +25,7 @@ from tests.analytics import oracle, stories
 from tests.analytics.oracle import Question, Record
 from tests.crash.tiers import tiers
 
-SUBJECTS = ("executions", "checkpoints", "llm_usage")
+SUBJECTS = ("executions",)
 BATCH, ROUNDS = 50, 5
 """Questions to one store, between which it changes so often."""
 SEED = int(os.environ.get("KITARU_SEED", "20260301"))
