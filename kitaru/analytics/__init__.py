@@ -1,1 +1,1 @@
-"""How many: statistics over executions, their checkpoint calls and their LLM usage. The only importer of duckdb."""
+"""How many: grouped statistics on DuckDB, and export. The only package that imports duckdb, and only when it is used."""

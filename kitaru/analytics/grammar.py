@@ -45,7 +45,7 @@ SOURCES: Mapping[Subject, tuple[str, ...]] = {
         "reasoning_tokens", "latency",
     ),
 }  # fmt: skip
-"""What a subject's metrics are taken from. Durations and latencies are seconds, costs USD."""
+"""What a subject's metrics are taken from; docs/reference/statistics.md says what each is. Durations are seconds."""
 
 STATUSES_OF: Mapping[Subject, tuple[str, ...]] = {
     "executions": STATUSES,

@@ -43,6 +43,11 @@ TEMPLATES = {
 }
 """The functions that put a table's name into a constant template, and all that they do."""
 
+COMPOSED = ("kitaru/analytics/statement.py", "sentence")
+"""The one function that puts statements together. Its words are from a closed vocabulary, or whole numbers."""
+
+WORDS = "kitaru/analytics/words.py"
+
 PROJECTORS = {"make", "Executions", "PendingWaits", "Artifacts", "ReuseIndex"}
 
 FILLINGS = {"('{p}', prefix)", "('{g}', f'_g{generation}')", "('{t}', self._table)"}
@@ -94,12 +99,19 @@ class Source:
                 return owner is not None and self.are_bindings_fixed(owner, f"self.{name}")
             case ast.Attribute(value=ast.Name(id="schema"), attr=name):
                 return source("kitaru/store/sqlite/schema.py").is_global_fixed(name)
+            case ast.Attribute(value=ast.Name(id=module), attr=name):
+                home = self.home_of(module)
+                return home is not None and home.endswith("/") and source(f"{home}{module}.py").is_global_fixed(name)
+            case ast.BinOp(left=left, op=ast.Add(), right=right) if isinstance(left, ast.Attribute):
+                return self.is_fixed(left) and self.is_fixed(right)  # one module's statements and then another's
             case ast.Call(func=ast.Name(id="tuple" | "frozenset"), args=[ast.GeneratorExp(elt=each) | each]):
                 return self.is_fixed(each)
             case ast.Call(func=ast.Attribute(value=template, attr="replace"), args=[old, new]):
                 return f"({ast.unparse(old)}, {ast.unparse(new)})" in FILLINGS and self.is_fixed(template)
             case ast.Call(func=ast.Name(id=name), args=[template, *_]) if (self.name, name) in TEMPLATES:
                 return self.is_fixed(template)
+            case ast.Call(func=ast.Name(id=name)) if name == COMPOSED[1]:
+                return self.home_of(name) == COMPOSED[0]
         return False
 
     def is_name_fixed(self, node: ast.AST, name: str) -> bool:
@@ -110,6 +122,14 @@ class Source:
                 if list(self.bindings(owner, name)):
                     return self.are_bindings_fixed(owner, name)
         return self.is_global_fixed(name)
+
+    def home_of(self, name: str) -> str | None:
+        """The module that a global name is imported from; the package, with a slash, when the name is a module."""
+        for statement in self.tree.body:
+            if isinstance(statement, ast.ImportFrom) and name in {each.name for each in statement.names if not each.asname}:
+                package = str(statement.module).replace(".", "/")
+                return f"{package}/" if (ROOT / package / f"{name}.py").is_file() else f"{package}.py"
+        return None
 
     def is_global_fixed(self, name: str) -> bool:
         for statement in self.tree.body:
@@ -198,6 +218,43 @@ def test_templates_take_a_tables_name_and_nothing_else() -> None:
         assert "\n".join(map(ast.unparse, statements)) == body
 
 
+def test_a_sentence_is_made_of_the_vocabulary_and_of_whole_numbers() -> None:
+    (function,) = (n for n in source(COMPOSED[0]).tree.body if isinstance(n, ast.FunctionDef) and n.name == COMPOSED[1])
+    assert "\n".join(map(ast.unparse, function.body[1:])) == (
+        "words = tuple(words)\n"
+        "if not all((type(word) is int or word in VOCABULARY for word in words)):\n"
+        "    raise AssertionError('a statement is made of the vocabulary and of whole numbers')\n"
+        "return ''.join(map(str, words))"
+    )
+    assert source(COMPOSED[0]).home_of("VOCABULARY") == WORDS
+
+
+def test_the_vocabulary_is_text_of_the_source() -> None:
+    from kitaru.analytics.words import VOCABULARY
+
+    made: set[str] = set()
+    for statement in source(WORDS).tree.body:
+        match statement:
+            case ast.Expr(value=ast.Constant()) | ast.ImportFrom():
+                pass
+            case ast.AnnAssign(target=ast.Name(id="VOCABULARY")) | ast.FunctionDef(name="_texts"):
+                pass
+            case ast.AnnAssign(value=ast.expr() as value):
+                ast.literal_eval(value)
+                made |= {each.value for each in ast.walk(value) if isinstance(each, ast.Constant)}
+            case _:
+                raise AssertionError(ast.unparse(statement))
+    assert made >= VOCABULARY
+
+
+@pytest.mark.parametrize("word", ["'; DROP TABLE executions", "s.status ", 1.5, True])
+def test_a_word_that_is_not_in_the_vocabulary_is_refused(word: object) -> None:
+    from kitaru.analytics.statement import sentence
+
+    with pytest.raises(AssertionError, match="vocabulary"):
+        sentence(["SELECT ", word])  # type: ignore[list-item]
+
+
 def test_the_prefixes_of_tables_are_constants() -> None:
     """Projectors are only ever made with "" and with the shadow's prefix."""
     given_prefixes = {
@@ -257,6 +314,7 @@ HEAD = "CONSTANT = 'SELECT 1'\nSTATEMENTS = (CONSTANT, 'SELECT 2')\n"
         "execute(BUILT)",
         "execute()",
         "execute(sql=name)",
+        "execute(sentence(name))",
     ],
 )
 def test_the_check_finds_a_statement_that_is_built(body: str) -> None:

@@ -1,0 +1,211 @@
+"""From a question to one statement: groups and metrics over what the base holds and has not changed, and the tail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from kitaru.analytics import words as w
+from kitaru.analytics.grammar import Grouping, Query
+from kitaru.analytics.keys import EXACT, Key, label_of
+from kitaru.analytics.statement import Statement, Word
+from kitaru.analytics.zones import QUARTER, SECOND, UNITS, YEAR_ONE, Shift, are_quarters
+from kitaru.projections.listing.filters import Condition
+
+BASE, TAIL = 0, 1
+Value = tuple[str, str | None]
+"""What is measured: a source, and the key when it is metadata."""
+
+_TABLES = {"executions": "executions", "checkpoints": "calls", "llm_usage": "usage"}
+
+
+class Scene(NamedTuple):
+    """What a statement has to know of the store: the flows a filter means, the zone's shifts, the keys that were read.
+
+    `parts`: BASE, TAIL or both, those that hold rows. `between`: the least and the greatest number that has changed.
+    """
+
+    flows: Sequence[str]
+    shifts: tuple[Shift, ...]
+    keys: Mapping[str, Key]
+    parts: Sequence[int]
+    between: tuple[int, int] | None
+
+
+def values_of(query: Query) -> list[Value]:
+    """The distinct sources of a query's metrics."""
+    return list(dict.fromkeys((metric.source, metric.metadata_key) for metric in query.metrics))
+
+
+def keys_of(query: Query) -> list[str]:
+    """The metadata keys that a query touches."""
+    keys = [grouping.metadata_key for grouping in query.groupings] + [metric.metadata_key for metric in query.metrics]
+    return list(dict.fromkeys([*(key for key in keys if key is not None), *(each.key for each in query.filters.where)]))
+
+
+def ask(query: Query, scene: Scene) -> Statement:
+    """The statement whose rows are the groups: their keys, their count, their metrics."""
+    values = values_of(query)
+    made = Statement().say(w.SELECT)
+    for place in range(len(query.groupings)):
+        made.say(w.GROUP, place, w.COMMA)
+    made.say(w.COUNT)
+    for metric in query.metrics:
+        before, after = w.AGGREGATES[metric.aggregation]
+        made.say(w.COMMA, before, values.index((metric.source, metric.metadata_key)), after)
+    for place, part in enumerate(scene.parts):
+        made.say(w.UNION if place else w.FROM_PARTS).add(_Part(query, scene, part).select(values))
+    if not query.groupings:
+        return made.say(w.END)
+    made.say(w.GROUP_BY)
+    for place in range(len(query.groupings)):
+        made.say(*((w.COMMA,) if place else ()), w.GROUP, place)
+    return made
+
+
+class _Part:
+    """The rows of one part: of the base, or of the tail."""
+
+    def __init__(self, query: Query, scene: Scene, part: int) -> None:
+        self._asked = query
+        self._scene = scene
+        self._part = part
+        table = _TABLES[query.subject]
+        is_tagged = any(grouping.dimension == "tag" for grouping in query.groupings)
+        self._has_own_tag = is_tagged and table == "executions"
+        self._joins_tags = is_tagged and table != "executions"
+        self._table = "tags" if self._has_own_tag else table
+        keys = {key: scene.keys[key] for key in keys_of(query)}
+        self._read = [key for key in keys.values() if not self._is_hot(key)]
+        self._joins_execution = len(self._read) < len(keys) and self._table != "executions"
+
+    def select(self, values: Sequence[Value]) -> Statement:
+        """What is grouped by, named g0, g1 …, and what is measured, named v0, v1 …"""
+        made = Statement().say(w.SELECT)
+        for place, grouping in enumerate(self._asked.groupings):
+            made.add(self._group(grouping)).say(w.AS_GROUP, place, w.COMMA)
+        for place, value in enumerate(values):
+            made.add(self._value(value)).say(w.AS_VALUE, place, w.COMMA)
+        made.say(w.ONE, w.FROM[self._table][self._part])
+        if self._joins_tags:
+            made.say(w.JOIN_TAGS[self._part])
+        if self._joins_execution:
+            made.say(w.JOIN_EXECUTION[self._part])
+        for key in self._read:
+            made.say(w.JOIN_KEY, key.slot, w.KEY_SLOT[0], key.slot, w.KEY_SLOT[1], key.slot)
+            made.say(w.KEY_NUMBER[0], key.slot, w.KEY_NUMBER[1])
+        return made.add(self._where())
+
+    # --- metadata -----------------------------------------------------------------------------------------------------
+
+    def _is_hot(self, key: Key) -> bool:
+        return self._part == BASE and key.column is not None
+
+    def _column(self, name: str, which: str) -> tuple[Word, ...]:
+        key = self._scene.keys[name]
+        if self._is_hot(key):
+            assert key.column is not None
+            return (w.HOT[self._joins_execution], key.column, w.HOT_COLUMNS[which])
+        return (w.READ, key.slot, w.READ_COLUMNS[which])
+
+    # --- groups and values ----------------------------------------------------------------------------------------------
+
+    def _group(self, grouping: Grouping) -> Statement:
+        if grouping.dimension == "metadata":
+            assert grouping.metadata_key is not None
+            return Statement().say(*self._column(grouping.metadata_key, "label"))
+        if grouping.dimension == "time":
+            return self._time(grouping.granularity or "day")
+        if grouping.dimension == "tag":
+            return Statement().say(w.OWN_TAG if self._has_own_tag else w.JOINED_TAG)
+        return Statement().say(w.DIMENSIONS[grouping.dimension])
+
+    def _time(self, granularity: str) -> Statement:
+        """The number of an hour, day, week or month of the zone, counted from the year 1."""
+        shifts = self._scene.shifts
+        fine = 0 if are_quarters(shifts) else 1
+        scale, start = ((QUARTER, 1), YEAR_ONE // QUARTER) if fine == 0 else ((1, SECOND), 0)
+        first = 0 if fine == 0 else YEAR_ONE * SECOND
+
+        def units(seconds: int) -> int:
+            return seconds // scale[0] * scale[1]
+
+        made = Statement().say(w.MONTH_OPEN if granularity == "month" else w.TIME_OPEN, w.TIME_COLUMNS[fine])
+        if len(shifts) == 1:
+            made.say(w.SHIFT[fine]).give(first + units(shifts[0].offset))
+        else:
+            made.say(w.CASE)
+            for shift, after in pairwise(shifts):
+                made.say(w.WHEN, w.TIME_COLUMNS[fine], w.BEFORE[fine])
+                made.give(start + units(after.since), first + units(shift.offset))
+            made.say(w.OTHERWISE[fine]).give(first + units(shifts[-1].offset))
+        return made.say(w.DIVIDED, units(UNITS[granularity]), w.MONTH_END if granularity == "month" else w.TIME_END)
+
+    def _value(self, value: Value) -> Statement:
+        source, key = value
+        if key is None:
+            return Statement().say(w.SOURCES[self._asked.subject][source])
+        found = self._scene.keys[key]
+        number = self._column(key, "number")
+        if found.has_big and not found.has_floats:
+            return Statement().say(w.BIG[0], *self._column(key, "exact"), w.BIG[1], *number, w.BIG[2])
+        return Statement().say(*number)
+
+    # --- filters ----------------------------------------------------------------------------------------------------------
+
+    def _where(self) -> Statement:
+        filters = self._asked.filters
+        made = Statement().say(w.WHERE, w.PROJECT).give(filters.project)
+        if filters.flow is not None:
+            made.say(w.AND).add(_listed(w.FLOW, self._scene.flows))
+        if filters.statuses:
+            made.say(w.AND).add(_listed(w.STATUS, filters.statuses))
+        if filters.stack is not None:
+            made.say(w.AND, w.STACK).give(filters.stack)
+        if filters.since is not None:
+            made.say(w.AND, w.SINCE).give(filters.since)
+        if filters.until is not None:
+            made.say(w.AND, w.UNTIL).give(filters.until)
+        for tag in filters.tags:
+            made.say(w.AND, w.TAGGED[self._part]).give(tag)
+        for condition in filters.where:
+            made.say(w.AND).add(self._condition(condition))
+        if self._part == BASE and self._scene.between is not None:
+            made.say(w.AND, w.OUTSIDE[0], w.UNCHANGED, w.OUTSIDE[1]).give(*self._scene.between)
+        return made
+
+    def _condition(self, condition: Condition) -> Statement:
+        key, operator, value = condition
+        label = self._column(key, "label")
+        if operator == "=":
+            return Statement().say(*label, w.IS_NULL) if value is None else _given(label, w.COMPARES["="], label_of(value))
+        if operator == "!=":
+            return Statement().say(*label, w.IS_NOT_NULL) if value is None else _given(label, w.IS_DISTINCT, label_of(value))
+        compares = w.COMPARES[operator]
+        if isinstance(value, str):
+            made = Statement().say(*label, w.IS_TEXT[0], w.AND, *label, w.IS_TEXT[1], w.AND)
+            return made.add(_given(label, compares, label_of(value)))
+        assert isinstance(value, (int, float))
+        number = self._column(key, "number")
+        if not self._scene.keys[key].has_big or abs(value) < EXACT:
+            return _given(number, compares, float(value))
+        bound = min(max(int(value), -_MOST), _MOST)
+        made = Statement().say(w.COALESCE).add(_given(self._column(key, "exact"), compares, bound)).say(w.COMMA)
+        return made.add(_given(number, compares, float(value))).say(w.END)
+
+
+_MOST = 10**38
+
+
+def _given(column: Sequence[Word], compares: str, value: object) -> Statement:
+    return Statement().say(*column, compares).give(value)
+
+
+def _listed(opening: str, values: Sequence[str]) -> Statement:
+    if not values:
+        return Statement().say(w.FALSE)
+    made = Statement().say(opening)
+    for place, value in enumerate(values):
+        made.say(*((w.COMMA,) if place else ()), w.PARAMETER).give(value)
+    return made.say(w.END)

@@ -1,0 +1,68 @@
+"""The sandbox that every statistics query runs in: one DuckDB that reaches no file but its own.
+
+DuckDB costs 160 ms to import, so it is imported here, when the first question is asked. Every result is fetched whole:
+`fetchone` leaves a connection of DuckDB 2.0 busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+THREADS = 2
+MEMORY = "160MB"
+_BUILD_MEMORY = "512MB"
+
+_ATTACH_TAIL = "ATTACH ':memory:' AS tail (READ_WRITE)"
+_USE_TAIL = "USE tail"
+_LOCK = ("SET enable_external_access = false", "SET lock_configuration = true")
+
+
+class Duck(Protocol):
+    """What is used of a DuckDB connection."""
+
+    def execute(self, query: str, parameters: Sequence[object] | None = None) -> Duck:
+        """Run one statement."""
+        ...
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """The rows of the last statement."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+def open_sandbox(base: str | None) -> tuple[Duck, Duck]:
+    """A DuckDB on a base's file, or on none: (a connection to ask, whose tables are the base's; one that fills `tail`)."""
+    asking = _connect(base or ":memory:", MEMORY, is_read_only=base is not None)
+    asking.execute(_ATTACH_TAIL)
+    filling = cast("Duck", cast("Any", asking).cursor())
+    filling.execute(_USE_TAIL)
+    for statement in _LOCK:
+        asking.execute(statement)
+    return asking, filling
+
+
+def open_to_build(path: str) -> Duck:
+    """A DuckDB on a file that nobody else knows yet."""
+    connection = _connect(path, _BUILD_MEMORY, is_read_only=False)
+    for statement in _LOCK:
+        connection.execute(statement)
+    return connection
+
+
+def _connect(path: str, memory: str, *, is_read_only: bool) -> Duck:
+    import duckdb
+
+    settings = {
+        "threads": THREADS,
+        "memory_limit": memory,
+        "temp_directory": "",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "python_enable_replacements": "false",
+    }
+    return cast("Duck", duckdb.connect(path, read_only=is_read_only, config=cast("Any", settings)))

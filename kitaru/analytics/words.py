@@ -1,0 +1,141 @@
+"""The closed vocabulary of statistics statements: every text that can stand in one. Literals only; a test sees to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+# --- of a whole statement ---------------------------------------------------------------------------------------------
+
+SELECT: Final = "SELECT "
+COMMA: Final = ", "
+AS_GROUP: Final = " AS g"
+AS_VALUE: Final = " AS v"
+GROUP: Final = "g"
+VALUE: Final = "v"
+COUNT: Final = "count(*)"
+FROM_PARTS: Final = " FROM ("
+UNION: Final = " UNION ALL "
+END: Final = ")"
+GROUP_BY: Final = ") GROUP BY "
+ONE: Final = "1"
+WHERE: Final = " WHERE "
+AND: Final = " AND "
+
+AGGREGATES: Final[Mapping[str, tuple[str, str]]] = {
+    "avg": ("avg(v", ")"),
+    "sum": ("sum(v", ")"),
+    "min": ("min(v", ")"),
+    "max": ("max(v", ")"),
+    "p50": ("quantile_cont(v", ", 0.5)"),
+    "p90": ("quantile_cont(v", ", 0.9)"),
+    "p95": ("quantile_cont(v", ", 0.95)"),
+    "p99": ("quantile_cont(v", ", 0.99)"),
+    "count": ("count(v", ")"),
+    "count_distinct": ("count(DISTINCT v", ")"),
+}
+
+# --- where rows come from: `s` is the subject's row, `e` its execution's, `t` a tag of it --------------------------------
+
+FROM: Final[Mapping[str, tuple[str, str]]] = {
+    "executions": (" FROM executions s", " FROM tail.executions s"),
+    "tags": (" FROM tags s", " FROM tail.tags s"),
+    "calls": (" FROM calls s", " FROM tail.calls s"),
+    "usage": (" FROM usage s", " FROM tail.usage s"),
+}
+JOIN_EXECUTION: Final = (
+    " JOIN executions e ON e.number = s.number",
+    " JOIN tail.executions e ON e.number = s.number",
+)
+JOIN_TAGS: Final = (" JOIN tags t ON t.number = s.number", " JOIN tail.tags t ON t.number = s.number")
+JOIN_KEY: Final = " LEFT JOIN tail.key_values x"
+KEY_SLOT: Final = (" ON x", ".slot = ")
+KEY_NUMBER: Final = (" AND x", ".number = s.number")
+UNCHANGED: Final = "s.number NOT IN (SELECT number FROM tail.changed)"
+OUTSIDE: Final = ("(s.number < ? OR s.number > ? OR ", ")")
+
+# --- what is grouped by -------------------------------------------------------------------------------------------------
+
+DIMENSIONS: Final[Mapping[str, str]] = {
+    "status": "s.status",
+    "flow": "s.flow_id",
+    "stack": "s.stack",
+    "checkpoint": "s.name",
+    "type": "s.checkpoint_type",
+    "model": "s.model",
+    "provider": "s.provider",
+    "adapter": "s.adapter",
+    "billing_effect": "s.billing_effect",
+}
+OWN_TAG: Final = "s.tag"
+JOINED_TAG: Final = "t.tag"
+
+TIME_COLUMNS: Final = ("s.quarter", "least(greatest(s.started_at, -62135596800000000), 253402300799999999)")
+"""Quarters of an hour since the year 1, and microseconds since 1970 as far as calendars go."""
+TIME_OPEN: Final = "CAST(("
+TIME_END: Final = " AS BIGINT)"
+MONTH_OPEN: Final = "datesub('month', DATE '0001-01-01', DATE '0001-01-01' + CAST(("
+MONTH_END: Final = " AS INTEGER))"
+SHIFT: Final = (" + CAST(? AS INTEGER)", " + CAST(? AS BIGINT)")
+CASE: Final = " + CASE"
+WHEN: Final = " WHEN "
+BEFORE: Final = (" < CAST(? AS INTEGER) THEN CAST(? AS INTEGER)", " < CAST(? AS BIGINT) THEN CAST(? AS BIGINT)")
+OTHERWISE: Final = (" ELSE CAST(? AS INTEGER) END", " ELSE CAST(? AS BIGINT) END")
+DIVIDED: Final = ")//"
+
+# --- what is measured -----------------------------------------------------------------------------------------------------
+
+SOURCES: Final[Mapping[str, Mapping[str, str]]] = {
+    "executions": {
+        "duration": "s.duration",
+        "active_duration": "CASE WHEN s.duration < s.waited THEN 0 ELSE s.duration - s.waited END",
+        "wait_duration": "CASE WHEN s.duration IS NOT NULL THEN s.waited END",
+        "step_count": "s.checkpoint_count",
+        "cached_step_count": "s.cached_step_count",
+        "output_artifact_count": "s.artifact_count",
+        "attempt_count": "s.attempt_count",
+    },
+}
+
+# --- metadata: `m7_label` of the base, `x1.label` of what was read for this key ------------------------------------------
+
+HOT: Final = ("s.m", "e.m")
+HOT_COLUMNS: Final[Mapping[str, str]] = {"label": "_label", "number": "_number", "exact": "_exact"}
+READ: Final = "x"
+READ_COLUMNS: Final[Mapping[str, str]] = {"label": ".label", "number": ".number_value", "exact": ".exact"}
+ABSENT: Final = "CAST(NULL AS VARCHAR)"
+BIG: Final = ("coalesce(CAST(", " AS HUGEINT), CAST(", " AS HUGEINT))")
+
+# --- filters ---
+
+PROJECT: Final = "s.project = ?"
+FLOW: Final = "s.flow_id IN ("
+STATUS: Final = "s.status IN ("
+STACK: Final = "s.stack = ?"
+SINCE: Final = "s.started_at >= ?"
+UNTIL: Final = "s.started_at < ?"
+TAGGED: Final = (
+    "s.number IN (SELECT number FROM tags WHERE tag = ?)",
+    "s.number IN (SELECT number FROM tail.tags WHERE tag = ?)",
+)
+PARAMETER: Final = "?"
+FALSE: Final = "false"
+IS_NULL: Final = " IS NULL"
+IS_NOT_NULL: Final = " IS NOT NULL"
+IS_DISTINCT: Final = " IS DISTINCT FROM ?"
+IS_TEXT: Final = (" >= 't'", " < 'u'")
+COMPARES: Final[Mapping[str, str]] = {"=": " = ?", ">": " > ?", ">=": " >= ?", "<": " < ?", "<=": " <= ?"}
+COALESCE: Final = "coalesce("
+
+
+def _texts(word: object) -> Iterator[str]:
+    if isinstance(word, str):
+        yield word
+    elif isinstance(word, (tuple, Mapping)):
+        parts = cast("Any", word)
+        for part in parts.values() if isinstance(word, Mapping) else parts:
+            yield from _texts(part)
+
+
+VOCABULARY: Final = frozenset(text for name, word in tuple(globals().items()) if name.isupper() for text in _texts(word))
+"""Every text above."""
