@@ -68,7 +68,7 @@ def prepare(argv: Sequence[str]) -> None:
             reconfigure(errors="backslashreplace")
 
 
-_GROUPED = (["executions"], ["artifacts"], ["stack"], ["store"])
+_GROUPED = (["executions"], ["artifacts"], ["stack"], ["model"], ["secrets"], ["store"])
 _VALUED = ("-o", "--output", "--store", "--project")
 
 
