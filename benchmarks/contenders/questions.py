@@ -35,8 +35,8 @@ QUESTIONS = {
         Question("p95 of durations by flow", ("flow",), ("seconds:duration:p95",),
             "SELECT flow_id, count(*), quantile_cont(duration, 0.95) FROM executions GROUP BY flow_id"),
         Question("steps by stack and day", ("stack", "time:day"), ("steps:step_count:sum",),
-            "SELECT stack, strftime(day, '%Y-%m-%d'), count, steps FROM (SELECT stack, date_trunc('day', started_at) AS day, "
-            "count(*) AS count, sum(checkpoint_count) AS steps FROM executions GROUP BY 1, 2)"),
+            "SELECT stack, strftime(day, '%Y-%m-%d'), count, steps FROM (SELECT stack, date_trunc('day', started_at) "
+            "AS day, count(*) AS count, sum(checkpoint_count) AS steps FROM executions GROUP BY 1, 2)"),
     )
 }  # fmt: skip
 """The first six are those of the mark."""

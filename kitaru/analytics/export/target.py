@@ -82,9 +82,9 @@ class Target:
                 path = os.path.join(home, table, part.path)
                 if not os.path.isfile(path) or os.path.getsize(path) != part.size:
                     raise damaged(self.folder, f"{table}/{part.path} is missing or has another size")
-            if os.path.realpath(os.path.join(self.folder, table)) != os.path.realpath(os.path.join(home, table)):
-                if os.path.lexists(os.path.join(self.folder, table)):
-                    raise damaged(self.folder, f"{table} is not the link that it was")
+            link = os.path.join(self.folder, table)
+            if os.path.lexists(link) and os.path.realpath(link) != os.path.realpath(os.path.join(home, table)):
+                raise damaged(self.folder, f"{table} is not the link that it was")
         return manifest
 
     def _sweep(self) -> None:
@@ -122,13 +122,17 @@ class Generation:
 
     @contextmanager
     def workroom(self) -> Generator[str]:
-        """A folder of its own for one bucket's files, to be taken in by `take_in`."""
+        """A folder of its own for the files of one bucket and table, to be taken in by `take_in`."""
         room = os.path.join(self.folder, ".room")
         os.mkdir(room)
         try:
             yield room
         finally:
             shutil.rmtree(room, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def take_in(self, table: str, room: str, name: str) -> list[str]:
         """Move the files written to a room into the table, on disk; their paths below the table's folder."""
@@ -188,8 +192,8 @@ def unwritable(folder: str, number: int | None, reason: str) -> KitaruBackendErr
             code="disk-full",
         )
     return KitaruBackendError(
-        f"the export cannot be written to {folder} ({reason}); what was there before is as it was: check who owns it and its "
-        "disk, or name another folder",
+        f"the export cannot be written to {folder} ({reason}); what was there before is as it was: check who owns it and "
+        "its disk, or name another folder",
         code="export-unwritable",
     )
 
