@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kitaru.client.models import ExportReport as ExportReport
     from kitaru.client.models import FailureInfo as FailureInfo
     from kitaru.client.models import FrozenExecutionSpec as FrozenExecutionSpec
+    from kitaru.client.models import LogEntry as LogEntry
     from kitaru.client.models import PendingWait as PendingWait
     from kitaru.client.models import StoreInfo as StoreInfo
     from kitaru.domain.errors import FailureOrigin as FailureOrigin
@@ -36,6 +37,7 @@ _HOMES = {
         "ExportedTable",
         "FailureInfo",
         "FrozenExecutionSpec",
+        "LogEntry",
         "PendingWait",
         "StoreInfo",
     ),
@@ -57,6 +59,7 @@ __all__ = [
     "FailureOrigin",
     "FrozenExecutionSpec",
     "KitaruClient",
+    "LogEntry",
     "PendingWait",
     "StoreInfo",
 ]
