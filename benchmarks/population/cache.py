@@ -12,7 +12,7 @@ from benchmarks.population import build
 from kitaru.compose import projectors
 
 SEED = 7
-DRAWN = 1
+DRAWN = 2
 """The version of what is drawn: raise it with every change that draws another store from the same seed."""
 
 

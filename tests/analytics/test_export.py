@@ -22,6 +22,7 @@ from kitaru.client import KitaruClient
 from kitaru.compose import close_logs, open_log
 from kitaru.domain import events as e
 from kitaru.domain.errors import KitaruUsageError
+from kitaru.domain.usage import UsageRecord, figures_of, normalised
 from kitaru.projections.detail import Call, Detail, Wait
 from kitaru.settings import StoreChoice
 from kitaru.store.log import EventLog, Head
@@ -54,13 +55,14 @@ def moment(at: int | None) -> datetime | None:
     return None if at is None else EPOCH + timedelta(microseconds=at)
 
 
-def usage(**more: object) -> e.LLMUsageRecorded:
-    fields = {
-        "event_id": "1", "adapter": "kitaru.llm", "provider": "p", "model": "m", "status": "completed", "latency_ms": 1.5,
-        "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}, "billing_effect": "incurred",
-        "cost": {"actual_cost_usd": None, "estimated_cost_usd": 0.1234567891, "source": "calculator"}, **more,
+def usage(cost: dict[str, object] | None = None, **more: object) -> e.LLMUsageRecorded:
+    given = {
+        "record_id": "r", "event_id": "1", "provider": "p", "model": "m", "latency_ms": 1.5,
+        "usage": {"input_tokens": 3, "output_tokens": 4}, "cost": cost or {"estimated_cost_usd": "0.1234567891"}, **more,
     }  # fmt: skip
-    return e.LLMUsageRecorded(at=5, call=1, attempt=1, record_id="r", record=payload(fields))
+    record = UsageRecord.model_validate(normalised(given))
+    stored = payload(record.model_dump(mode="json"))
+    return e.LLMUsageRecorded(at=5, call=1, attempt=1, record_id="r", record=stored, figures=figures_of(record))
 
 
 def attempt(call: int = 1, at: int = 2) -> e.AttemptStarted:
@@ -156,9 +158,9 @@ def test_usage_records_are_counted_once_with_exact_costs(log: EventLog, client: 
 
 
 def test_a_record_too_large_to_stand_in_its_row_is_exported(log: EventLog, client: KitaruClient, target: Path) -> None:
-    append(log, run(log, seconds=None), attempt(), usage(note="x" * 20_000))
+    append(log, run(log, seconds=None), attempt(), usage(call_name="asks", checkpoint_name="x" * 20_000))
     export(client, target)
-    assert [row["model"] for row in rows_of(target, "llm_usage")] == ["m"]
+    assert [row["call_name"] for row in rows_of(target, "llm_usage")] == ["asks"]
 
 
 def test_every_event_is_exported_as_it_is_stored(log: EventLog, client: KitaruClient, target: Path) -> None:
@@ -282,7 +284,7 @@ def test_a_store_that_was_emptied_leaves_tables_without_rows(log: EventLog, clie
 
 def test_erased_values_do_not_stay_in_any_file(log: EventLog, client: KitaruClient, target: Path) -> None:
     head = run(log, seconds=None, metadata={"name": "canary-1"})
-    head = append(log, head, attempt(), usage(model="canary-2"))
+    head = append(log, head, attempt(), usage(call_name="canary-2"))
     head = append(log, head, e.MetadataLogged(at=3, call=1, attempt=1, values=payload({"inner": "canary-3"})))
     end(log, log_metadata(log, head, name="canary-4"), 9)
     export(client, target)
@@ -290,7 +292,7 @@ def test_erased_values_do_not_stay_in_any_file(log: EventLog, client: KitaruClie
     log.erase(head.exec_id, "me", 10)
     export(client, target)
     assert "canary" not in str([rows_of(target, table) for table in TABLES])
-    assert [len(rows_of(target, table)) for table in ("executions", "checkpoints", "llm_usage")] == [1, 1, 0]
+    assert [len(rows_of(target, table)) for table in ("executions", "checkpoints", "llm_usage")] == [1, 1, 1]
 
 
 def test_tables_can_be_exported_one_after_the_other(log: EventLog, client: KitaruClient, target: Path) -> None:

@@ -25,7 +25,8 @@ _TRIES = """
     CREATE VIEW tries AS SELECT a.number, a.call, a.attempt, a.version, a.moment AS started_at,
         CASE WHEN e.type = 'CheckpointCompleted' THEN 'completed' WHEN e.type = 'AttemptFailed' THEN 'failed'
             WHEN b.broken_at > a.version THEN 'interrupted' ELSE 'running' END AS status,
-        CASE WHEN e.moment IS NOT NULL THEN greatest(e.moment, a.moment) END AS ended_at, e.origin, e.exception_type
+        CASE WHEN e.moment IS NOT NULL THEN greatest(e.moment, a.moment) END AS ended_at, e.moment, e.origin,
+        e.exception_type
     FROM events a
     LEFT JOIN events e ON e.number = a.number AND e.call = a.call AND e.attempt = a.attempt
         AND e.type IN ('CheckpointCompleted', 'AttemptFailed')
@@ -36,7 +37,7 @@ _LAST_TRIES = """
     CREATE VIEW last_tries AS SELECT number, call, max(version) AS version, arg_max(status, version) AS status,
         arg_max(ended_at, version) AS ended_at, arg_max(origin, version) AS origin,
         arg_max(exception_type, version) AS exception_type, count(*) AS attempt_count,
-        max(CASE WHEN status = 'completed' THEN ended_at END) AS completed_at
+        max(CASE WHEN status = 'completed' THEN moment END) AS completed_at
     FROM tries GROUP BY number, call"""
 
 _CALLS = """
@@ -111,24 +112,26 @@ _WAITS = """
 
 _USAGE = """
     CREATE VIEW llm_usage_rows AS SELECT u.number, u.version AS place, p.exec_id,
-        p.exec_id || '.c' || u.call AS call_id, u.attempt, u.record_id,
-        make_timestamptz(u.moment) AS recorded_at, r.adapter, r.surface, r.call_name, r.checkpoint_name, r.provider, r.model,
-        r.requested_model, r.resolved_model, r.usage.input_tokens, r.usage.output_tokens, r.usage.total_tokens,
-        r.usage.cached_input_tokens, r.usage.reasoning_tokens, TRY_CAST(r.cost.actual_cost_usd AS DECIMAL(20, 10))
-            AS actual_cost_usd, TRY_CAST(r.cost.estimated_cost_usd AS DECIMAL(20, 10)) AS estimated_cost_usd,
-        coalesce(TRY_CAST(r.cost.actual_cost_usd AS DECIMAL(20, 10)),
-            TRY_CAST(r.cost.estimated_cost_usd AS DECIMAL(20, 10)))
-            AS display_cost_usd, r.cost.source AS cost_source, r.cost.pricing_version, r.latency_ms,
-        r.status AS usage_status, r.billing_effect, r.cache_status, p.month, p.status
-    FROM (SELECT number, version, call, attempt, record_id, moment, from_json(record, '{"event_id":"VARCHAR",
-        "adapter":"VARCHAR","surface":"VARCHAR","call_name":"VARCHAR","checkpoint_name":"VARCHAR","provider":"VARCHAR",
-        "model":"VARCHAR","requested_model":"VARCHAR","resolved_model":"VARCHAR","usage":{"input_tokens":"BIGINT",
-        "output_tokens":"BIGINT","total_tokens":"BIGINT","cached_input_tokens":"BIGINT","reasoning_tokens":"BIGINT"},
-        "cost":{"actual_cost_usd":"VARCHAR","estimated_cost_usd":"VARCHAR","source":"VARCHAR","pricing_version":"VARCHAR"},
-        "latency_ms":"DOUBLE","status":"VARCHAR","billing_effect":"VARCHAR","cache_status":"VARCHAR"}') AS r
-        FROM events WHERE type = 'LLMUsageRecorded' AND record IS NOT NULL) u
+        p.exec_id || '.c' || u.call AS call_id, u.attempt, u.record_id, f.event_id,
+        make_timestamptz(u.moment) AS recorded_at, coalesce(f.adapter, 'kitaru.llm') AS adapter, r.surface, r.call_name,
+        f.provider, f.model, r.requested_model, f.input_tokens, f.output_tokens, f.total_tokens, f.cached_input_tokens,
+        f.reasoning_tokens,
+        CAST(f.actual_cost * CAST(0.0000000001 AS DECIMAL(10, 10)) AS DECIMAL(20, 10)) AS actual_cost_usd,
+        CAST(f.estimated_cost * CAST(0.0000000001 AS DECIMAL(10, 10)) AS DECIMAL(20, 10)) AS estimated_cost_usd,
+        CAST(coalesce(f.actual_cost, f.estimated_cost) * CAST(0.0000000001 AS DECIMAL(10, 10)) AS DECIMAL(20, 10))
+            AS display_cost_usd, r.cost.source AS cost_source, r.cost.pricing_version, f.latency_us / 1e6 AS latency,
+        coalesce(f.status, 'completed') AS usage_status, coalesce(f.billing_effect, 'incurred') AS billing_effect,
+        r.cache_status, p.month, p.status
+    FROM (SELECT number, version, call, attempt, record_id, moment, from_json(body, '{"figures":{"event_id":"VARCHAR",
+        "adapter":"VARCHAR","provider":"VARCHAR","model":"VARCHAR","status":"VARCHAR","billing_effect":"VARCHAR",
+        "input_tokens":"BIGINT","output_tokens":"BIGINT","total_tokens":"BIGINT","cached_input_tokens":"BIGINT",
+        "reasoning_tokens":"BIGINT","actual_cost":"DECIMAL(18,0)","estimated_cost":"DECIMAL(18,0)",
+        "latency_us":"BIGINT"}}').figures AS f, from_json(record, '{"surface":"VARCHAR","call_name":"VARCHAR",
+        "requested_model":"VARCHAR","cost":{"source":"VARCHAR","pricing_version":"VARCHAR"},
+        "cache_status":"VARCHAR"}') AS r
+        FROM events WHERE type = 'LLMUsageRecorded') u
     JOIN parts p ON p.number = u.number
-    QUALIFY row_number() OVER (PARTITION BY u.number, u.call, u.attempt, u.record_id, r.event_id ORDER BY u.version) = 1"""
+    QUALIFY row_number() OVER (PARTITION BY u.number, u.call, u.attempt, u.record_id, f.event_id ORDER BY u.version) = 1"""
 
 _EVENTS = """
     CREATE VIEW events_rows AS SELECT e.number, e.version AS place, p.exec_id,
