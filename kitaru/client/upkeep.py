@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kitaru import compose
 from kitaru.client.names import current_user
+from kitaru.domain.errors import KitaruUsageError
 
 if TYPE_CHECKING:
     from kitaru.settings import StoreChoice
@@ -22,6 +23,7 @@ VACUUM_SECONDS = 30.0
 _STATISTICS = "statistics"
 _DAY = 86_400_000_000
 _MEGABYTE = 1_000_000
+_MOST = 100_000_000
 
 Progress = Callable[[int, int], None]
 
@@ -52,12 +54,15 @@ def collect(
 ) -> Freed:
     """Take away what is not to stay; with `dry_run` only say how much. `vacuum`: give empty pages back to the disk, too.
 
-    Raises KitaruBackendError.
+    Raises KitaruBackendError, KitaruUsageError.
     """
     from kitaru.runtime import retention
     from kitaru.store.sqlite import sweep
     from kitaru.store.sqlite.log import SQLiteLog
 
+    for name, amount in (("log_days", kept.log_days), ("log_megabytes", kept.log_megabytes)):
+        if not 0 <= amount < _MOST:
+            raise KitaruUsageError(f"{name} has to be a number from 0 to {_MOST:,}, not {amount!r}")
     folder = choice.location
     limits = sweep.LogLimits(time.time_ns() // 1000 - int(kept.log_days * _DAY), int(kept.log_megabytes * _MEGABYTE))
     before = sweep.size_of(folder)

@@ -154,6 +154,7 @@ DROP_UNUSED_BLOBS = """DELETE FROM blobs WHERE id IN
 # --- logs --------------------------------------------------------------------------------------------------------------
 
 FIND_LOGS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'logs'"
+FIND_LOGS_OF_STORE = "SELECT 1 FROM store.sqlite_master WHERE type = 'table' AND name = 'logs'"
 INSERT_LINE = """INSERT INTO logs (number, at, source, level, message, module, filename, lineno, checkpoint,
     invocation_id, call, attempt, path, ordinal) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
     WHERE EXISTS (SELECT 1 FROM streams WHERE number = ?1 AND erased = 0)"""
@@ -171,6 +172,8 @@ FIND_LAST_LINE_TOO_MUCH = """SELECT id FROM (SELECT id, sum(octet_length + ?) OV
     FROM (SELECT id, length(CAST(message AS BLOB)) AS octet_length FROM logs)) WHERE total > ? ORDER BY id DESC LIMIT 1"""
 COUNT_OLD_LINES = "SELECT count(*) FROM logs WHERE at < ? OR id <= ?"
 DROP_OLD_LINES = "DELETE FROM logs WHERE id IN (SELECT id FROM logs WHERE at < ? OR id <= ? LIMIT ?)"
+CHECK_LINES = """SELECT count(*) FROM logs WHERE typeof(number) <> 'integer' OR typeof(at) <> 'integer'
+    OR typeof(source) <> 'text' OR typeof(level) <> 'text' OR typeof(message) <> 'text'"""
 FORGET_LINES = "DELETE FROM logs WHERE number = ?"
 
 # --- for the library's recorder ------------------------------------------------------------------------------------------
