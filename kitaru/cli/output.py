@@ -68,6 +68,12 @@ def prepare(argv: Sequence[str]) -> None:
             reconfigure(errors="backslashreplace")
 
 
+def help_line(*, is_known: bool) -> str:
+    """What shows how the command that was typed is typed; for one that there is none of, which there are."""
+    words = _current.command.split(".") if _current.command != "kitaru" else []
+    return " ".join(["kitaru", *(words if is_known else words[:-1]), "--help"])
+
+
 _GROUPED = (["executions"], ["artifacts"], ["stack"], ["store"])
 _VALUED = ("-o", "--output", "--store", "--project")
 
@@ -149,7 +155,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Seq
         print(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-_COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "magenta"}
+COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "magenta"}
+"""Of statuses on a terminal."""
 
 
 def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> None:
@@ -166,7 +173,7 @@ def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[
     for place, column in enumerate(columns):
         table.add_column(column[0], overflow="fold", no_wrap=place == 0)
     for row in zip(*(column[1:] for column in columns), strict=True):
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
     console.print(table)
 
 
