@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from kitaru.runtime.waits import sleep_async as sleep_async
     from kitaru.runtime.waits import wait as wait
     from kitaru.runtime.waits import wait_async as wait_async
+    from kitaru.secrets import create_secret as create_secret
+    from kitaru.secrets import delete_secret as delete_secret
+    from kitaru.secrets import get_secret as get_secret
     from kitaru.settings import configure as configure
     from kitaru.settings import connect as connect
     from kitaru.stacks import current_stack as current_stack
@@ -87,6 +90,7 @@ _HOMES = {
     "kitaru.runtime.flow": ("FlowHandle", "flow"),
     "kitaru.runtime.options": ("ImageSettings",),
     "kitaru.runtime.waits": ("sleep", "sleep_async", "wait", "wait_async"),
+    "kitaru.secrets": ("create_secret", "delete_secret", "get_secret"),
     "kitaru.settings": ("configure", "connect"),
     "kitaru.stacks": ("current_stack", "list_stacks", "use_stack"),
 }
@@ -118,9 +122,12 @@ __all__ = [
     "checkpoint",
     "configure",
     "connect",
+    "create_secret",
     "current_execution_id",
     "current_stack",
+    "delete_secret",
     "flow",
+    "get_secret",
     "idempotency_key",
     "is_replay",
     "list_stacks",

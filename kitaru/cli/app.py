@@ -31,6 +31,8 @@ _GROUPS = {
     "executions": ("kitaru.cli.executions", "kitaru.cli.answering", "kitaru.cli.steering"),
     "artifacts": ("kitaru.cli.artifacts",),
     "stack": ("kitaru.cli.stacks",),
+    "model": ("kitaru.cli.models",),
+    "secrets": ("kitaru.cli.secrets",),
     "store": ("kitaru.cli.store",),
 }
 _OPTIONS = {"help_option_names": ["-h", "--help"]}
@@ -79,7 +81,8 @@ class _Command(TyperCommand):
 
 def _add(app: typer.Typer, commands: Mapping[str, Callable[..., object]]) -> None:
     for name, command in commands.items():
-        app.command(name, cls=_Command, context_settings=_OPTIONS)(command)
+        settings = _OPTIONS | getattr(command, "takes", {})
+        app.command(name, cls=_Command, context_settings=settings)(command)
 
 
 def _root(version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False) -> None:

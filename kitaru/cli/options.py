@@ -33,7 +33,10 @@ Status = Annotated[
 ]
 Stack = Annotated[str | None, typer.Option("--stack", help="Only this stack: name or id.", autocompletion=completing.stacks)]
 
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag; several have to match together.", autocompletion=completing.tags)]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="Only with this tag; several have to match together.", autocompletion=completing.tags),
+]
 Since = Annotated[str | None, typer.Option("--since", help="Started from then on: ISO time (UTC), or an age like 7d, 12h.")]
 Until = Annotated[str | None, typer.Option("--until", help="Started before: ISO time (UTC), or an age like 7d, 12h.")]
 Where = Annotated[

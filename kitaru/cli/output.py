@@ -74,7 +74,7 @@ def help_line(*, is_known: bool) -> str:
     return " ".join(["kitaru", *(words if is_known else words[:-1]), "--help"])
 
 
-_GROUPED = (["executions"], ["artifacts"], ["stack"], ["store"])
+_GROUPED = (["executions"], ["artifacts"], ["stack"], ["model"], ["secrets"], ["store"])
 _VALUED = ("-o", "--output", "--store", "--project")
 
 

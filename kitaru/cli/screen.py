@@ -55,7 +55,9 @@ class Screen:
             parts += [Text(""), self._table(calls[-room:], now)]
         if len(calls) > room:
             parts.append(_line(f"… and {len(calls) - room} before these", "dim"))
-        parts += [_line(f"? {wait.name}: {wait.question or 'waits for input'}", "yellow") for wait in execution.pending_waits]
+        parts += [
+            _line(f"? {wait.name}: {wait.question or 'waits for input'}", "yellow") for wait in execution.pending_waits
+        ]
         if execution.pending_waits:
             parts.append(_line(f"  kitaru executions input {execution.exec_id}", "dim"))
         return Group(*parts)

@@ -72,9 +72,7 @@ class _Told(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         at = datetime.fromtimestamp(record.created, UTC).isoformat()
-        output.print_event(
-            "worker", "log", {"timestamp": at, "level": record.levelname, "message": record.getMessage()}
-        )
+        output.print_event("worker", "log", {"timestamp": at, "level": record.levelname, "message": record.getMessage()})
 
 
 class _Signals:

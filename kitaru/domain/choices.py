@@ -1,4 +1,4 @@
-"""What a wait asks for, in words for who answers: its JSON schema as a line, its choices, and what was typed for one of them."""
+"""What a wait asks for, in words for who answers: its schema as a line, its choices, and what was typed for one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def choices_of(schema: object) -> list[object]:
 
 
 def _choices(schema: object, root: object, depth: int) -> list[object]:
-    if not isinstance(schema, Mapping) or depth > 8:  # noqa: PLR2004 -- a schema may refer to itself
+    if not isinstance(schema, Mapping) or depth > 8:
         return []
     node = cast("Schema", schema)
     options = node.get("anyOf")
@@ -84,5 +84,7 @@ def chosen(schema: object, typed: str) -> str:
     if True in choices and False in choices and word in _YES_NO:
         return _YES_NO[word]
     texts = [each for each in choices if isinstance(each, str)]
-    fits = [each for each in texts if each.lower() == word] or [each for each in texts if word and each.lower().startswith(word)]
+    fits = [each for each in texts if each.lower() == word] or [
+        each for each in texts if word and each.lower().startswith(word)
+    ]
     return json.dumps(fits[0]) if len(fits) == 1 and typed not in texts else typed

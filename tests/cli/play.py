@@ -22,7 +22,9 @@ from kitaru.runtime import process
 from kitaru.settings import Configuration, configured
 
 GOLDEN = Path(__file__).parent / "golden"
-FLOWS = '''
+FLOWS = """
+from pathlib import Path
+
 import kitaru
 from kitaru import checkpoint, flow, wait
 
@@ -32,7 +34,7 @@ def double(x: int) -> int:
 
 @checkpoint(retries=1)
 def fails(x: int) -> int:
-    if not open("mended").read():
+    if not Path("mended").read_text():
         raise ValueError("not yet")
     return x
 
@@ -49,7 +51,7 @@ def bad(x: int = 1) -> int:
 @flow
 def asks() -> int:
     return double(wait(schema=int, name="amount", question="How many?", metadata={"why": "golden"}, timeout=0))
-'''
+"""
 
 
 class Scene(NamedTuple):
@@ -119,6 +121,15 @@ PLAY = (
     Scene("stack-show", "stack show worker"),
     Scene("stack-show-none", "stack show cloud", 2),
     Scene("stack-use", "stack use local"),
+    Scene("model-register", "model register fast --model openai/gpt-5-mini --secret openai"),
+    Scene("model-list", "model list"),
+    Scene("model-remove", "model remove fast"),
+    Scene("model-remove-none", "model remove fast", 3),
+    Scene("secrets-set", "secrets set openai --OPENAI_API_KEY=canary"),
+    Scene("secrets-list", "secrets list"),
+    Scene("secrets-show", "secrets show openai"),
+    Scene("secrets-show-none", "secrets show other", 3),
+    Scene("secrets-delete", "secrets delete openai"),
     Scene("store-info", "store info"),
     Scene("store-verify", "store verify"),
     Scene("store-rebuild", "store rebuild"),
@@ -146,7 +157,7 @@ def play(folder: Path, form: str) -> Iterator[tuple[Scene, Played]]:
     names = Names(folder)
     for scene in PLAY:
         if scene.name == "executions-input-abort":
-            known["asked"] = _run("run flows.py:asks".split(), "json").exec_id
+            known["asked"] = _run(["run", "flows.py:asks"], "json").exec_id
         scene.before()
         words = [re.sub(r"\{([a-z-]+)\}", lambda found: known[found[1]], word) for word in scene.words.split()]
         ran = _run(words, form)

@@ -1,4 +1,4 @@
-"""Every command off a terminal: its text and its JSON as they were looked at and kept, its exit code, nothing but JSON on stdout."""
+"""Every command off a terminal: its text and its JSON as they were looked at and kept, and its exit code."""
 
 from __future__ import annotations
 
