@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working", "kitaru.cli.serving")
 _GROUPS = {
-    "executions": ("kitaru.cli.executions", "kitaru.cli.answering", "kitaru.cli.steering"),
+    "executions": ("kitaru.cli.executions", "kitaru.cli.logs", "kitaru.cli.answering", "kitaru.cli.steering"),
     "artifacts": ("kitaru.cli.artifacts",),
     "stack": ("kitaru.cli.stacks",),
     "model": ("kitaru.cli.models",),

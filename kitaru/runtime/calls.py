@@ -31,7 +31,7 @@ from kitaru.runtime.checkpoint import Checkpoint, Prepared
 from kitaru.runtime.futures import has_futures, resolve, resolve_async
 from kitaru.runtime.history import RecordedCall
 from kitaru.runtime.leaving import RunnerLeaves
-from kitaru.runtime.scope import CallScope
+from kitaru.runtime.scope import CallScope, FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
 from kitaru.store.values import ValueNotEncodable, decode, encode
 
@@ -166,6 +166,8 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
         call = _start(session, prepared, call, attempt, digest, opaque)
         scope = CallScope(session, call, attempt, checkpoint.name, prepared.invocation_id)
         value, error = yield scope
+        if scope.printed is not None:
+            scope.printed.end()
         final = checkpoint.isolated and isinstance(error, KitaruUsageError)  # it would be refused again
         if error is None:
             try:
@@ -174,6 +176,8 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
                 error, final = refused, True
             else:
                 _complete(session, call, attempt, payload, key)
+                if session.repeats:
+                    _pass_record(session)
                 return Outcome(call, value)
         kind = type(error)  # its own word for its class is not asked: `__class__` can be anything
         if issubclass(kind, (RunnerLeaves, asyncio.CancelledError)):
@@ -184,10 +188,19 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
         delay = _pause_after(checkpoint, failed) if retry else None
         _fail(session, scope, error, retry_after=delay, closes=not retry)
         if delay is None:
+            if session.repeats:
+                _pass_record(session)
             return Outcome(call, error=error)
         failed += 1
         if delay:
             yield _Pause(delay)
+
+
+def _pass_record(session: Session) -> None:
+    session.is_past_record = True
+    scope = current.get()
+    if isinstance(scope, FlowScope):
+        scope.pass_record()
 
 
 def _pause_after(checkpoint: Checkpoint[..., object], failed: int) -> float:
@@ -241,6 +254,8 @@ def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reus
         )
 
     session.report(reused)
+    if session.repeats:
+        _pass_record(session)
     return Outcome(call, decode(session.load(found.output), prepared.checkpoint.returns))
 
 
