@@ -104,7 +104,10 @@ def run(argv: Sequence[str]) -> int:
             completion_init()
             words = completing.typed_words()
         app = build([word for word in words if not word.startswith("-")])
-        code: object = app(list(argv) or ["--help"], prog_name="kitaru", standalone_mode=False)
+        try:
+            code: object = app(list(argv) or ["--help"], prog_name="kitaru", standalone_mode=False)
+        finally:
+            output.release_stdout()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:

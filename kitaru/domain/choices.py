@@ -34,7 +34,8 @@ def _choices(schema: object, root: object, depth: int) -> list[object]:
         return [node["const"]]
     if "$ref" in node:
         return _choices(_referred(str(node["$ref"]), root), root, depth + 1)
-    return {"boolean": [True, False], "null": [None]}.get(str(node.get("type")), [])
+    kind = node.get("type")
+    return [True, False] if kind == "boolean" else [None] if kind == "null" else []
 
 
 def _referred(ref: str, root: object) -> object:
@@ -44,6 +45,10 @@ def _referred(ref: str, root: object) -> object:
     return found
 
 
+def _node(schema: object) -> Schema:
+    return cast("Schema", schema) if isinstance(schema, Mapping) else {}
+
+
 def described(schema: object) -> str:
     """What to answer, on one line."""
     if schema is None:
@@ -51,20 +56,20 @@ def described(schema: object) -> str:
     choices = choices_of(schema)
     if choices:
         return "one of: " + ", ".join(each if isinstance(each, str) else json.dumps(each) for each in choices)
-    node = cast("Schema", schema) if isinstance(schema, Mapping) else {}
+    node = _node(schema)
     kind = _KINDS.get(str(node.get("type")))
-    fields = node.get("properties")
-    if isinstance(fields, Mapping) and 0 < len(cast("Schema", fields)) <= _MAX_FIELDS:
+    fields = _node(node.get("properties"))
+    if 0 < len(fields) <= _MAX_FIELDS:
         required = node.get("required")
         needed = cast("list[object]", required) if isinstance(required, list) else []
-        parts = [_field(name, each, schema, name in needed) for name, each in cast("Schema", fields).items()]
+        parts = [_field(name, each, schema, name in needed) for name, each in fields.items()]
         return f"a JSON object with {', '.join(parts)}"
     return kind or "JSON that fits the schema"
 
 
 def _field(name: str, schema: object, root: object, is_needed: bool) -> str:
     choices = _choices(schema, root, 0)
-    kind = _KINDS.get(str(cast("Schema", schema).get("type"))) if isinstance(schema, Mapping) else None
+    kind = _KINDS.get(str(_node(schema).get("type")))
     words = "|".join(json.dumps(each) for each in choices) if choices else kind or "JSON"
     return f"{json.dumps(name)}: {words}{'' if is_needed else ' (may be left out)'}"
 
@@ -73,7 +78,7 @@ def is_plain(schema: object) -> bool:
     """Whether `described` says all there is to say."""
     if schema is None or choices_of(schema):
         return True
-    node = cast("Schema", schema) if isinstance(schema, Mapping) else {}
+    node = _node(schema)
     return node.get("type") in ("integer", "number", "string") and set(node) <= {"type", "title"}
 
 

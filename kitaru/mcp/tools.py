@@ -9,7 +9,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from kitaru.client.models import ArtifactRef, Execution, PendingWait, StoreInfo
+from kitaru.client.models import ArtifactRef, Execution, LogEntry, PendingWait, StoreInfo
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.mcp import acting, reading
 from kitaru.mcp.desk import Answer, Desk
@@ -121,6 +121,7 @@ TOOLS = (
     Tool("kitaru_executions_get", reading.executions_get, "executions.get", _ONE),
     Tool("kitaru_executions_latest", reading.executions_latest, "executions.latest", _ONE),
     Tool("kitaru_executions_pending_waits", reading.executions_pending_waits, "executions.waits", _page(PendingWait)),
+    Tool("get_execution_logs", reading.execution_logs, "executions.logs", _page(LogEntry)),
     Tool("kitaru_artifacts_list", reading.artifacts_list, "artifacts.list", _page(ArtifactRef)),
     Tool("kitaru_artifacts_get", reading.artifacts_get, "artifacts.get", _VALUE),
     Tool("kitaru_stacks_list", reading.stacks_list, "stack.list", _page(_Stack)),

@@ -19,6 +19,7 @@ from tests.mcp.conftest import Tools
 READERS = {
     "kitaru_status", "kitaru_executions_list", "kitaru_executions_get", "kitaru_executions_latest",
     "kitaru_executions_pending_waits", "kitaru_artifacts_list", "kitaru_artifacts_get", "kitaru_stacks_list",
+    "get_execution_logs",
 }  # fmt: skip
 ACTORS = {
     "kitaru_executions_run", "kitaru_executions_resume", "kitaru_executions_retry", "kitaru_executions_replay",
@@ -35,7 +36,8 @@ def step(text: str) -> str:
 
 @flow
 def talks(text: str = "hello") -> str:
-    for _ in range(3):
+    for number in range(3):
+        print(f"line {number}")
         step(text)
     return text
 
@@ -111,6 +113,7 @@ def test_every_tool_and_argument_is_described_and_closed(tools: Tools) -> None:
         ("kitaru_executions_latest", {"flow": "asks"}, ["executions", "latest", "--flow", "asks"]),
         ("kitaru_executions_get", {"exec_id": "ID"}, ["executions", "get", "ID"]),
         ("kitaru_executions_pending_waits", {}, ["executions", "waits"]),
+        ("get_execution_logs", {"exec_id": "ID"}, ["executions", "logs", "ID"]),
         ("kitaru_artifacts_list", {"exec_id": "ID"}, ["artifacts", "list", "ID"]),
         ("kitaru_artifacts_get", {"artifact_id": "ID.a5"}, ["artifacts", "get", "ID.a5"]),
     ],
@@ -158,6 +161,16 @@ def test_calls_and_values_of_one_execution_come_in_pages(filled: Tools) -> None:
         assert (found["item"]["checkpoint_count"], found["item"]["artifact_count"]) == (3, 6)
         page = found["next_page"]
     assert calls == ["step", "step_2", "step_3"]
+
+
+def test_pages_of_logs_begin_with_the_newest(filled: Tools) -> None:
+    exec_id = filled.client.executions.latest("talks").exec_id
+    pages, page = [], 1
+    while page is not None:
+        found = filled.get("get_execution_logs", exec_id=exec_id, page=page, size=2)
+        pages.append([item["message"] for item in found["items"]])
+        page = found["next_page"]
+    assert pages == [["line 1", "line 2"], ["line 0"]]
 
 
 def test_an_execution_can_be_seen_as_it_was(filled: Tools) -> None:
@@ -220,6 +233,7 @@ def test_a_text_that_utf_8_does_not_hold_is_sent_as_its_escape() -> None:
         ("kitaru_executions_list", {"status": "done"}, "usage", "done"),
         ("kitaru_executions_list", {"since": "soon"}, "usage", "soon"),
         ("kitaru_executions_latest", {"flow": "none"}, "not-found", "no execution that matches"),
+        ("get_execution_logs", {"exec_id": "ID", "source": "all"}, "log-source", "all"),
         ("kitaru_artifacts_get", {"artifact_id": "x"}, "usage", "is no artifact id"),
         ("kitaru_executions_input", {"exec_id": "ID", "wait": "nope", "value": 1}, "state", "approve"),
         ("kitaru_executions_input", {"exec_id": "ID", "wait": "approve", "value": "no"}, "wait-validation", "integer"),
