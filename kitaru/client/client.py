@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kitaru.client.artifacts import Artifacts
     from kitaru.client.executions import Executions
     from kitaru.client.models import StoreInfo
+    from kitaru.client.statistics import Checkpoints, LLMUsage
 
 
 class KitaruClient:
@@ -56,6 +57,20 @@ class KitaruClient:
         from kitaru.client.artifacts import Artifacts
 
         return Artifacts(self, self._access)
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoint calls of all executions."""
+        from kitaru.client.statistics import Checkpoints
+
+        return Checkpoints(self._access)
+
+    @cached_property
+    def llm_usage(self) -> LLMUsage:
+        """What was recorded of LLM calls, of all executions."""
+        from kitaru.client.statistics import LLMUsage
+
+        return LLMUsage(self._access)
 
     def info(self) -> StoreInfo:
         """The store, why it is this one, and what is in it."""
