@@ -95,6 +95,8 @@ PLAY = (
     Scene("executions-logs", "executions logs {run}"),
     Scene("executions-logs-verbose", "executions logs {run} -v"),
     Scene("executions-logs-bad", "executions logs {run} --source all", 2),
+    Scene("executions-statistics", "executions statistics --group-by status --metric steps:step_count:sum"),
+    Scene("executions-statistics-bad", "executions statistics --group-by colour", 2),
     Scene("executions-watch", "executions watch {run}"),
     Scene("executions-watch-failed", "executions watch {run-failed}", 1),
     Scene("executions-waits", "executions waits"),
@@ -140,6 +142,8 @@ PLAY = (
     Scene("store-rebuild", "store rebuild"),
     Scene("store-backup", "store backup copy"),
     Scene("store-backup-again", "store backup copy", 2),
+    Scene("export", "export parquet --table executions"),
+    Scene("export-bad", "export parquet --table nothing", 2),
     Scene("completion", "completion bash"),
     Scene("completion-none", "completion tcsh", 2),
     Scene("no-command", "nothing", 2),
@@ -206,7 +210,8 @@ class Names:
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "<time>", text)
         text = re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{32}\b", "<digest>", text)
         text = re.sub(r'"(duration|seconds|bytes)": [\d.e+-]+', r'"\1": 0', text)
-        text = re.sub(r"(Bytes +)\d+\n", r"\1<bytes>\n", text)
+        text = re.sub(r"(Bytes +)\d+\n|((?:executions +)(?:\d+ +){3})\d+\n", r"\1\2<bytes>\n", text)
+        text = re.sub(r'"size": \d{4,}', '"size": "<bytes>"', text)
         text = re.sub(r"\b[\d.]+(e-\d+)? ?m?s\b", "<took>", text)
         text = re.sub(r'"(by|runner_id|host)": "[^"]*"', r'"\1": "<who>"', text)
         text = re.sub(r'"traceback": "Trace(?:[^"\\]|\\.)*"', '"traceback": "<traceback>"', text)
