@@ -78,6 +78,8 @@ __all__ = [
     "ExecutionStatisticsGrouping",
     "ExecutionStatisticsMetric",
     "ExecutionStatus",
+    "ExportReport",
+    "ExportedTable",
     "FailureInfo",
     "FailureOrigin",
     "FrozenExecutionSpec",
