@@ -56,7 +56,7 @@ def collect(
 
     Raises KitaruBackendError, KitaruUsageError.
     """
-    from kitaru.runtime import retention
+    from kitaru.client import retention
     from kitaru.store.sqlite import sweep
     from kitaru.store.sqlite.log import SQLiteLog
 
