@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 THREADS = 2
 MEMORY = "160MB"
 _BUILD_MEMORY = "512MB"
+_EXPORT_MEMORY = "1GB"
 
 _ATTACH = (
     ("executions", "ATTACH ? AS base (READ_ONLY)"),
@@ -76,6 +77,16 @@ def duck_errors() -> tuple[type[Exception], ...]:
     import duckdb
 
     return (duckdb.Error,)
+
+
+def open_to_write(folder: str) -> Duck:
+    """A DuckDB in memory that reaches no file but those below `folder`."""
+    connection = _connect(":memory:", _EXPORT_MEMORY)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET allowed_directories = ?", ([folder],))
+    for statement in _LOCK:
+        connection.execute(statement)
+    return connection
 
 
 def _connect(path: str, memory: str) -> Duck:

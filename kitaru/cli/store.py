@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from kitaru import compose
 from kitaru.cli import output
-from kitaru.cli.options import Format, Store
+from kitaru.cli.options import Format, Store, Yes
 from kitaru.cli.output import Output
-from kitaru.domain.errors import KitaruNotFoundError
+from kitaru.cli.progress import progress_bar
+from kitaru.domain.errors import KitaruNotFoundError, KitaruUsageError
 from kitaru.settings import StoreChoice, resolve_store
-
-_DRAW_SECONDS = 0.1
-_BAR = 30
 
 HELP = "Look after the store."
 
@@ -44,7 +41,7 @@ def info(store: Store = None, form: Format = Output.TEXT) -> None:
 def verify(store: Store = None, form: Format = Output.TEXT) -> int:
     """Check every event, value and row; exit code 1 when something is not as it was written."""
     choice = _existing(store)
-    with _bar("verify") as progress:
+    with progress_bar("verify") as progress:
         report = compose.verify_store(choice, progress)
     problems = [{"kind": found.kind, "where": found.where, "message": found.message} for found in report.problems]
     if form is Output.JSON:
@@ -63,7 +60,7 @@ def rebuild(store: Store = None, form: Format = Output.TEXT) -> None:
     """Make the read models again from the events."""
     choice = _existing(store)
     started = time.monotonic()
-    with _bar("rebuild") as progress:
+    with progress_bar("rebuild") as progress:
         events = compose.rebuild_store(choice, progress)
     seconds = time.monotonic() - started
     if form is Output.JSON:
@@ -79,13 +76,53 @@ def backup(
 ) -> None:
     """Copy the store, as it is now, into a new folder. Flows may go on meanwhile."""
     choice = _existing(store)
-    with _bar("backup") as progress:
+    with progress_bar("backup") as progress:
         compose.backup_store(choice, target, progress)
     copied = os.path.abspath(target)
     if form is Output.JSON:
         output.print_item("store.backup", {"location": copied})
     else:
         output.tell(f"copied to {copied}; look into it with: kitaru executions list --store {copied}")
+
+
+def gc(
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", help="Drop events and values of executions that ended so long ago: 90d.")
+    ] = None,
+    log_days: Annotated[float, typer.Option("--log-days", min=0, help="Drop log lines older than that.")] = 30.0,
+    log_megabytes: Annotated[float, typer.Option("--log-megabytes", min=0, help="Keep so much of the logs.")] = 256.0,
+    vacuum: Annotated[bool, typer.Option("--vacuum", help="Give empty pages back to the disk; writers wait.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would be.")] = False,
+    yes: Yes = False,
+    store: Store = None,
+    form: Format = Output.TEXT,
+) -> None:
+    """Take away what nobody needs: old logs, leftovers, and with --older-than old events and values; counts stay."""
+    from kitaru.client.upkeep import Kept, collect
+    from kitaru.projections.listing.filters import moment_of
+
+    choice = _existing(store)
+    since = None if older_than is None else moment_of("--older-than", older_than, time.time_ns() // 1000)
+    if since is not None and not dry_run and not yes:
+        if not sys.stdin.isatty() or form is Output.JSON:
+            raise KitaruUsageError("dropping events cannot be undone; say so with --yes, or look first with --dry-run")
+        if not typer.confirm(
+            f"Drop the events and values of executions that ended before {older_than}, for ever?", err=True
+        ):
+            raise typer.Abort
+    with progress_bar("gc") as progress:
+        freed = collect(choice, Kept(since, log_days, log_megabytes), progress, vacuum=vacuum, dry_run=dry_run)
+    if form is Output.JSON:
+        output.print_item("store.gc", {**asdict(freed), "dry_run": dry_run})
+        return
+    what = (
+        f"the events of {output.count(freed.executions, 'execution')}",
+        output.count(freed.log_lines, "log line"),
+        output.count(freed.values, "unused value"),
+        output.count(freed.files, "leftover file"),
+    )
+    sizes = "" if dry_run else f"; {freed.bytes_before:,} bytes before, {freed.bytes_after:,} after"
+    output.tell(f"{'would drop' if dry_run else 'dropped'} {', '.join(what)}{sizes}")
 
 
 def _existing(store: str | None) -> StoreChoice:
@@ -95,27 +132,5 @@ def _existing(store: str | None) -> StoreChoice:
     return choice
 
 
-@contextmanager
-def _bar(what: str) -> Generator[Callable[[int, int], None] | None, None, None]:
-    """A progress bar on stderr when that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    drawn = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal drawn
-        now = time.monotonic()
-        if now - drawn >= _DRAW_SECONDS or done == total:
-            drawn = now
-            filled = _BAR if total == 0 else _BAR * done // total
-            print(f"\r{what} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield progress
-    finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-COMMANDS = {"info": info, "verify": verify, "rebuild": rebuild, "backup": backup}
+COMMANDS = {"info": info, "verify": verify, "rebuild": rebuild, "backup": backup, "gc": gc}
 """The commands by name."""
