@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kitaru.client.models import StoreInfo as StoreInfo
     from kitaru.domain.errors import FailureOrigin as FailureOrigin
     from kitaru.domain.status import ExecutionStatus as ExecutionStatus
+    from kitaru.domain.usage import UsageRecord as UsageRecord
+    from kitaru.domain.usage import UsageSummary as UsageSummary
 
 _HOMES = {
     "kitaru.client.client": ("KitaruClient",),
@@ -39,6 +41,7 @@ _HOMES = {
     ),
     "kitaru.domain.errors": ("FailureOrigin",),
     "kitaru.domain.status": ("ExecutionStatus",),
+    "kitaru.domain.usage": ("UsageRecord", "UsageSummary"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -58,6 +61,8 @@ __all__ = [
     "LogEntry",
     "PendingWait",
     "StoreInfo",
+    "UsageRecord",
+    "UsageSummary",
 ]
 
 
