@@ -102,7 +102,7 @@ class UsageFigures(BaseModel):
     Costs are in units of 10^-10 dollars, latencies in microseconds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     event_id: Name | None = None
     adapter: Name = "kitaru.llm"
