@@ -7,8 +7,11 @@ the domain and the store's protocol only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from kitaru.domain.events import EventBase, LLMUsageRecorded
+from orjson import loads
+
+from kitaru.domain.events import EventBase, HistoryDropped, LLMUsageRecorded
 from kitaru.domain.usage import totals_of
 from kitaru.store.log import Execute, Head
 from kitaru.store.values.text import write
@@ -68,6 +71,11 @@ _ADD = """INSERT INTO {p}llm_usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?
                 UNION ALL SELECT value, key + 100 FROM json_each(?20) given
                 WHERE given.value NOT IN (SELECT value FROM json_each(warnings)))
             ORDER BY key LIMIT 100)) END"""
+_KEEP = """SELECT usage_record_count, incurred_usage_record_count, reused_usage_record_count, total_tokens,
+    incurred_total_tokens, reused_total_tokens, actual_cost_usd, estimated_cost_usd, display_cost_usd,
+    records_without_cost_count, input_tokens, output_tokens, incurred_input_tokens, incurred_output_tokens,
+    reused_input_tokens, reused_output_tokens, adapters, models, warnings FROM {p}llm_usage WHERE number = ?"""
+_RESTORE = "INSERT INTO {p}llm_usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REMOVE = "DELETE FROM {p}llm_usage WHERE number = ?"
 
 
@@ -81,6 +89,7 @@ class Usage:
         self.tables = (prefix + "llm_usage",)
         self._create = tuple(sql.replace("{p}", prefix) for sql in _CREATE)
         self._add = _ADD.replace("{p}", prefix)
+        self._keep, self._restore = _KEEP.replace("{p}", prefix), _RESTORE.replace("{p}", prefix)
         self._remove = _REMOVE.replace("{p}", prefix)
 
     def create(self, execute: Execute, generation: int) -> None:
@@ -96,6 +105,16 @@ class Usage:
                 warnings = write(list(figures.warnings)).decode()
                 added = totals_of(figures)
                 execute(self._add, (head.number, *added, figures.adapter, figures.model, warnings))
+            elif type(event) is HistoryDropped:
+                execute(self._remove, (head.number,))
+                kept = cast("dict[str, dict[str, list[object]]]", loads(event.kept.data or b"{}")).get(self.name)
+                if kept is not None:
+                    execute(self._restore, (head.number, *kept["row"]))
+
+    def keep(self, execute: Execute, number: int) -> dict[str, object] | None:
+        """The row, if there is one."""
+        row = execute(self._keep, (number,)).fetchone()
+        return None if row is None else {"row": list(row)}
 
     def remove(self, execute: Execute, number: int, exec_id: str) -> None:
         """Delete an execution's row."""
