@@ -27,7 +27,7 @@ from kitaru.domain.outline import CallCompleted
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState
 from kitaru.runtime import bodies, failures, reuse
-from kitaru.runtime.checkpoint import Checkpoint, Prepared
+from kitaru.runtime.checkpoint import Prepared
 from kitaru.runtime.futures import has_futures, resolve, resolve_async
 from kitaru.runtime.history import RecordedCall
 from kitaru.runtime.leaving import RunnerLeaves
@@ -36,7 +36,6 @@ from kitaru.runtime.session import Session, encode_payload
 from kitaru.store.values import ValueNotEncodable, decode, encode
 
 logger = logging.getLogger("kitaru")
-_LONGEST_PAUSE = 1e9
 
 
 @dataclass(slots=True)
@@ -180,22 +179,13 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
             # No outcome: the call was not let finish. It runs again if the flow makes it again.
             _fail(session, scope, error, retry_after=None, closes=False)
             return Outcome(call, error=error)
-        retry = not final and failed < checkpoint.retries and issubclass(kind, checkpoint.retry_on)
-        delay = _pause_after(checkpoint, failed) if retry else None
-        _fail(session, scope, error, retry_after=delay, closes=not retry)
+        delay = None if final else checkpoint.pause_after(error, failed)
+        _fail(session, scope, error, retry_after=delay, closes=delay is None)
         if delay is None:
             return Outcome(call, error=error)
         failed += 1
         if delay:
             yield _Pause(delay)
-
-
-def _pause_after(checkpoint: Checkpoint[..., object], failed: int) -> float:
-    """Seconds before the next try when `failed` tries were followed by another."""
-    try:
-        return min(checkpoint.retry_delay * float(checkpoint.retry_backoff) ** failed, _LONGEST_PAUSE)
-    except OverflowError:
-        return _LONGEST_PAUSE
 
 
 def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, digest: str) -> Outcome:

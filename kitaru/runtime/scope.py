@@ -41,13 +41,13 @@ class FlowScope:
         self.tasks += 1
         return FlowScope(self.session, f"{self.path}{self.tasks}/")
 
-    def take(self, name: str) -> str:
-        """The next free invocation id of a name: `name`, `name_2`, …"""
+    def take(self, name: str, *, numbered: bool = False) -> str:
+        """The next free invocation id of a name: `name`, `name_2`, …; `numbered`: the first one is `name_1`."""
         taken = self.session.taken
         number = self.counters.get(name, 0)
         while True:
             number += 1
-            candidate = self.path + (name if number == 1 else f"{name}_{number}")
+            candidate = self.path + (name if number == 1 and not numbered else f"{name}_{number}")
             if candidate not in taken:
                 break
         self.counters[name] = number
@@ -67,7 +67,7 @@ class FlowScope:
 class CallScope:
     """One attempt of a checkpoint call."""
 
-    __slots__ = ("abandon", "attempt", "call", "invocation_id", "name", "session")
+    __slots__ = ("abandon", "attempt", "call", "invocation_id", "llm_calls", "name", "session")
 
     def __init__(self, session: Session, call: int, attempt: int, name: str, invocation_id: str) -> None:
         self.session = session
@@ -75,6 +75,8 @@ class CallScope:
         self.attempt = attempt
         self.name = name
         self.invocation_id = invocation_id
+        self.llm_calls: dict[str, int] = {}
+        """How many LLM calls were made here under each name."""
         self.abandon: Callable[[], None] | None = None
         """How to end a body that runs elsewhere, when nobody waits for it any more."""
 
@@ -87,13 +89,14 @@ class CallScope:
 class RemoteScope:
     """One attempt in a process of its own: what it records is sent to the runner."""
 
-    __slots__ = ("exec_id", "invocation_id", "name", "send")
+    __slots__ = ("exec_id", "invocation_id", "llm_calls", "name", "send")
 
     def __init__(self, exec_id: str, invocation_id: str, name: str, send: Callable[[dict[str, object]], None]) -> None:
         self.exec_id = exec_id
         self.invocation_id = invocation_id
         self.name = name
         self.send = send
+        self.llm_calls: dict[str, int] = {}
 
 
 Scope = FlowScope | CallScope | RemoteScope | None
