@@ -7,6 +7,8 @@
 #   make crash        tier N: the same promises, held against many more kills (up to 45 minutes)
 #   make bench        the ratios of the design against baselines of the same run; make bench-peers adds other engines
 #   make docs         the documentation's own checks
+#   make references   write the reference pages that the code writes
+#   make inspector    the MCP server, asked by the protocol's own Inspector (needs npx and its registry)
 #   make lock         resolve requirements/*.txt again from pyproject.toml and requirements/*.in
 #
 # PYTHON=... names an interpreter; without it the newest tried one is taken.
@@ -14,7 +16,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test crash lint docs bench bench-peers lock clean
+.PHONY: help setup demo test crash lint docs references inspector bench bench-peers lock clean
 
 VENV := .venv
 PEERS := .venv-peers
@@ -53,6 +55,12 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	@$(BIN)/python -m pytest tests/docs $(ARGS)
+
+references: $(VENV)/.dev
+	@$(BIN)/python -m tests.docs.references
+
+inspector: $(VENV)/.dev
+	@$(BIN)/python -m tests.mcp.inspector
 
 bench: $(VENV)/.core
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -24,3 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from kitaru.cli.app import run
 
     return run(given)
+
+
+def serve_mcp() -> int:
+    """What the `kitaru-mcp` command runs: `kitaru mcp`."""
+    return main(["mcp", *sys.argv[1:]])

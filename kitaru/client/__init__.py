@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kitaru.client.models import ExecutionEvent as ExecutionEvent
     from kitaru.client.models import FailureInfo as FailureInfo
     from kitaru.client.models import FrozenExecutionSpec as FrozenExecutionSpec
+    from kitaru.client.models import LogEntry as LogEntry
     from kitaru.client.models import PendingWait as PendingWait
     from kitaru.client.models import StoreInfo as StoreInfo
     from kitaru.domain.errors import FailureOrigin as FailureOrigin
@@ -32,6 +33,7 @@ _HOMES = {
         "ExecutionEvent",
         "FailureInfo",
         "FrozenExecutionSpec",
+        "LogEntry",
         "PendingWait",
         "StoreInfo",
     ),
@@ -53,6 +55,7 @@ __all__ = [
     "FailureOrigin",
     "FrozenExecutionSpec",
     "KitaruClient",
+    "LogEntry",
     "PendingWait",
     "StoreInfo",
 ]

@@ -219,6 +219,26 @@ class ExecutionEvent(Snapshot):
     data: Plain
 
 
+class LogEntry(Snapshot):
+    """A line of an execution's logs. source: `step` for what its code printed and logged, `runner` for the runtime's words.
+
+    checkpoint_name, invocation_id, call_id and attempt are None for the flow's body. What was printed has the level INFO on
+    stdout and ERROR on stderr.
+    """
+
+    timestamp: datetime
+    level: str
+    message: str
+    source: Literal["step", "runner"]
+    checkpoint_name: str | None = None
+    invocation_id: str | None = None
+    call_id: str | None = None
+    attempt: int | None = None
+    module: str | None = None
+    filename: str | None = None
+    lineno: int | None = None
+
+
 class StoreInfo(Snapshot):
     """A store, why it is this one, and the project's executions by status. `store_id` None: not made yet."""
 

@@ -24,7 +24,8 @@ from kitaru.projections.listing import (
 
 if TYPE_CHECKING:
     from kitaru.client.client import KitaruClient
-    from kitaru.client.models import Execution, ExecutionEvent, PendingWait
+    from kitaru.client.logs import LogTail
+    from kitaru.client.models import Execution, ExecutionEvent, LogEntry, PendingWait
     from kitaru.projections.listing import WaitRow
     from kitaru.store.read import Reader
 
@@ -119,6 +120,53 @@ class Reading:
 
         full = self._access.resolve(exec_id)
         return follow_events(self._access, full) if follow else list(read_events(self._access, full))
+
+    @overload
+    def logs(
+        self,
+        exec_id: str,
+        *,
+        checkpoint: str | None = None,
+        source: str = "step",
+        limit: int | None = None,
+        follow: Literal[False] = False,
+    ) -> list[LogEntry]: ...
+    @overload
+    def logs(
+        self,
+        exec_id: str,
+        *,
+        checkpoint: str | None = None,
+        source: str = "step",
+        limit: int | None = None,
+        follow: bool,
+    ) -> list[LogEntry] | Iterator[LogEntry]: ...
+    def logs(
+        self,
+        exec_id: str,
+        *,
+        checkpoint: str | None = None,
+        source: str = "step",
+        limit: int | None = None,
+        follow: bool = False,
+    ) -> list[LogEntry] | Iterator[LogEntry]:
+        """What its checkpoints and its body printed and logged, oldest first; the newest `limit`.
+
+        checkpoint: a name, an invocation id or a call id. source: "step", or "runner" for the runtime's own words. With
+        `follow` an iterator that waits for more until it is finished. Raises KitaruLogRetrievalError.
+        """
+        from kitaru.client import logs
+
+        tail = self.tail_logs(exec_id, checkpoint=checkpoint, source=source, limit=limit)
+        return logs.follow(tail, self._access) if follow else tail.read()
+
+    def tail_logs(
+        self, exec_id: str, *, checkpoint: str | None = None, source: str = "step", limit: int | None = None
+    ) -> LogTail:
+        """The same, to be read again and again: each `read()` gives what is new."""
+        from kitaru.client.logs import LogTail
+
+        return LogTail(self._access, self._access.resolve(exec_id), checkpoint, source, limit)
 
     def _listed(self, reader: Reader, filters: Filters, first: int, last: int | None) -> list[Execution]:
         numbers = islice(find_numbers(reader.query, filters), first, last)

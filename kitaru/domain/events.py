@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.limits import MAX_EVENTS
 from kitaru.domain.payload import Payload
+from kitaru.domain.usage import UsageFigures
 
 Ordinal = Annotated[int, Field(ge=1, le=MAX_EVENTS)]
 """A call, attempt or wait. Bounded: the state keeps calls as bits, and what a store says is not trusted."""
@@ -177,7 +178,7 @@ class AttemptFailed(FailureFields):
 
 
 class CheckpointCompleted(EventBase):
-    """A call has its result, for ever."""
+    """A call has its result, for ever. `usage` counts the LLM usage records of all its attempts."""
 
     payloads = ("output",)
     type: Literal["CheckpointCompleted"] = "CheckpointCompleted"
@@ -185,6 +186,7 @@ class CheckpointCompleted(EventBase):
     attempt: Ordinal
     output: Payload
     reuse_key: str | None = None
+    usage: int = 0
 
 
 class CheckpointFailed(EventBase):
@@ -295,7 +297,10 @@ class TagsChanged(EventBase):
 
 
 class LLMUsageRecorded(EventBase):
-    """One `llm_usage_v1` record of an attempt."""
+    """One `llm_usage_v1` record of an attempt, or of a call that took a result over: then `attempt` is the original's.
+
+    `figures` is what of it adds up, and stays when the payload is erased.
+    """
 
     payloads = ("record",)
     type: Literal["LLMUsageRecorded"] = "LLMUsageRecorded"
@@ -303,6 +308,7 @@ class LLMUsageRecorded(EventBase):
     attempt: Ordinal
     record_id: str
     record: Payload
+    figures: UsageFigures = UsageFigures()
 
 
 class PayloadErased(EventBase):

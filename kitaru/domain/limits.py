@@ -25,3 +25,9 @@ MAX_OPEN_WAITS = 1_000
 
 MAX_EVENTS = 1_000_000
 """Events of one execution; the events that end it may still follow."""
+
+MAX_LOG_LINE_BYTES = 16 * 1024
+"""Bytes of one log line that are kept."""
+
+MAX_LOG_LINES = 10_000
+"""Log lines of one attempt, or of one task of a flow's body in one run, that are kept."""

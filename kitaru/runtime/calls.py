@@ -31,7 +31,7 @@ from kitaru.runtime.checkpoint import Prepared
 from kitaru.runtime.futures import has_futures, resolve, resolve_async
 from kitaru.runtime.history import RecordedCall
 from kitaru.runtime.leaving import RunnerLeaves
-from kitaru.runtime.scope import CallScope
+from kitaru.runtime.scope import CallScope, FlowScope, current
 from kitaru.runtime.session import Session, encode_payload
 from kitaru.store.values import ValueNotEncodable, decode, encode
 
@@ -165,6 +165,8 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
         call = _start(session, prepared, call, attempt, digest, opaque)
         scope = CallScope(session, call, attempt, checkpoint.name, prepared.invocation_id)
         value, error = yield scope
+        if scope.printed is not None:
+            scope.printed.end()
         final = checkpoint.isolated and isinstance(error, KitaruUsageError)  # it would be refused again
         if error is None:
             try:
@@ -173,6 +175,8 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
                 error, final = refused, True
             else:
                 _complete(session, call, attempt, payload, key)
+                if session.repeats:
+                    _pass_record(session)
                 return Outcome(call, value)
         kind = type(error)  # its own word for its class is not asked: `__class__` can be anything
         if issubclass(kind, (RunnerLeaves, asyncio.CancelledError)):
@@ -182,12 +186,32 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
         delay = None if final else checkpoint.pause_after(error, failed)
         _fail(session, scope, error, retry_after=delay, closes=delay is None)
         if delay is None:
+            if session.repeats:
+                _pass_record(session)
             return Outcome(call, error=error)
         failed += 1
         if delay:
             yield _Pause(delay)
 
 
+<<<<<<< HEAD
+=======
+def _pass_record(session: Session) -> None:
+    session.is_past_record = True
+    scope = current.get()
+    if isinstance(scope, FlowScope):
+        scope.pass_record()
+
+
+def _pause_after(checkpoint: Checkpoint[..., object], failed: int) -> float:
+    """Seconds before the next try when `failed` tries were followed by another."""
+    try:
+        return min(checkpoint.retry_delay * float(checkpoint.retry_backoff) ** failed, _LONGEST_PAUSE)
+    except OverflowError:
+        return _LONGEST_PAUSE
+
+
+>>>>>>> main
 def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, digest: str) -> Outcome:
     if digest not in recorded.input_digests:
         if session.options.strict:
@@ -231,6 +255,8 @@ def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reus
         )
 
     session.report(reused)
+    if session.repeats:
+        _pass_record(session)
     return Outcome(call, decode(session.load(found.output), prepared.checkpoint.returns))
 
 

@@ -141,12 +141,7 @@ def load_recorded(target: Target, flow_name: str, store_id: str) -> Flow[..., ob
             f"kitaru recover EXECUTION --target FILE.py:{target.qualname}",
             code="not-loadable",
         )
-    if not is_trusted(store_id, file):
-        raise KitaruRuntimeError(
-            f"{file} is not in a folder from which you have run flows of this store; look at it, then type "
-            f"`kitaru trust {os.path.dirname(file)}`",
-            code="not-trusted",
-        )
+    _check_trusted(file, store_id)
     module = load_file(file)
     found = _flow_in(module, target.qualname, flow_name)
     if found is None:
@@ -156,6 +151,34 @@ def load_recorded(target: Target, flow_name: str, store_id: str) -> Flow[..., ob
             code="not-loadable",
         )
     return found
+
+
+def load_trusted(target: str, store_id: str) -> Flow[..., object]:
+    """The flow that a program names as FILE.py:name: as `load_flow`, but only of a folder that is trusted for the store.
+
+    A module's name is no such target: to find one runs the packages above it. Raises KitaruUsageError, KitaruRuntimeError.
+    """
+    where, _, qualname = target.rpartition(":")
+    if not where.endswith(".py") or not qualname or "\0" in where:
+        raise KitaruUsageError(f"{target!r} is no target; give FILE.py:flow")
+    if not os.path.isfile(where):
+        raise KitaruUsageError(f"there is no file {where}; give FILE.py:flow")
+    file = os.path.realpath(where)
+    _check_trusted(file, store_id)
+    found = _named_flow(load_file(file), qualname, target)
+    defined = target_of_flow(found).file
+    if defined is not None and defined != file:
+        _check_trusted(defined, store_id)  # it was imported there: to run it would trust its folder, too
+    return found
+
+
+def _check_trusted(file: str, store_id: str) -> None:
+    if not is_trusted(store_id, file):
+        raise KitaruRuntimeError(
+            f"{file} is not in a folder from which you have run flows of this store; look at it, then type "
+            f"`kitaru trust {os.path.dirname(file)}`",
+            code="not-trusted",
+        )
 
 
 def _warn_if_edited(file: str, flow: Flow[..., object]) -> None:

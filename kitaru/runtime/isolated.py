@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import BinaryIO, cast
 
 from kitaru.domain.errors import KitaruRuntimeError
-from kitaru.runtime import code
+from kitaru.runtime import capture, code
 from kitaru.runtime.checkpoint import Checkpoint
 from kitaru.runtime.isolation import read_frame, write_frame
 from kitaru.runtime.scope import RemoteScope, current
@@ -62,19 +62,28 @@ def answer_frames(raw: bytes, answers: BinaryIO) -> list[bytes]:
             lambda said: write_frame(answers, encode(said)),
         )
         current.set(scope)
+        capture.enter()
         args, kwargs = cast("list[object]", request["args"]), cast("dict[str, object]", request["kwargs"])
         value: object = checkpoint.fn(*args, **kwargs)
         if checkpoint.is_async:
             value = asyncio.run(cast("Coroutine[object, object, object]", value))
+        _end_lines()
         data = encode_payload(value, f"what {request['name']} returned")[0].data
         return [encode({"value": True}), data or b""]
     except BaseException as error:
+        _end_lines()
         trace = "".join(traceback.format_exception(error))
         text = f"{type(error).__name__}: {error}"
         for kept in (error, bare_exception(error, _PART_BYTES), None):
             with suppress(ValueNotEncodable):
                 return [encode({"error": kept, "text": text, "trace": trace})]
         raise
+
+
+def _end_lines() -> None:
+    scope = current.get()
+    if scope is not None and scope.printed is not None:
+        scope.printed.end()
 
 
 def _load(request: dict[str, object]) -> Checkpoint[..., object]:

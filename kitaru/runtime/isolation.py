@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.limits import MAX_PAYLOAD_BYTES
-from kitaru.runtime import facts
+from kitaru.runtime import facts, printed
 from kitaru.runtime.checkpoint import Prepared
 from kitaru.runtime.scope import CallScope, current
 from kitaru.store.values import ValueNotEncodable, canonical_module, decode, encode
@@ -148,6 +148,8 @@ def _converse(child: subprocess.Popen[bytes], request: bytes, prepared: Prepared
         match said:
             case {"log": metadata}:
                 _as_call(scope, lambda: facts.log(**cast("dict[str, object]", metadata)))
+            case {"line": _, "level": _, "place": _}:
+                printed.from_child(scope, said)
             case {"save": str(name), "value": value, "type": kind, "tags": tags}:
                 _as_call(scope, lambda: facts.save(name, value, type=kind, tags=tags))  # type: ignore[arg-type]
             case {"value": True}:

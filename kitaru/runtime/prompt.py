@@ -7,6 +7,7 @@ import sys
 import threading
 
 from kitaru.domain.errors import KitaruError, KitaruStateError
+from kitaru.runtime.capture import plain
 from kitaru.runtime.history import RecordedWait
 from kitaru.runtime.operations import answer_text
 from kitaru.store.log import EventLog
@@ -58,8 +59,7 @@ class Prompt:
         """Nothing more is asked here; the line of the prompt ends where it was not typed."""
         self._ended = True
         if self._asks:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            self._write("\n")
         self._release()
 
     def _release(self) -> None:
@@ -69,8 +69,13 @@ class Prompt:
             _terminal.release()
 
     def _show(self, text: str) -> None:
-        sys.stdout.write(f"{text}[{self._recorded.name}]> ")
-        sys.stdout.flush()
+        self._write(f"{text}[{self._recorded.name}]> ")
+
+    @staticmethod
+    def _write(text: str) -> None:
+        terminal = plain(sys.stdout)  # what is asked here is no word of the flow's
+        terminal.write(text)
+        terminal.flush()
 
 
 def _clean(text: str) -> str:

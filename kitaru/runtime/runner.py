@@ -30,7 +30,7 @@ from kitaru.domain.events import (
     ExecutionSuspended,
 )
 from kitaru.domain.state import ExecutionState
-from kitaru.runtime import failures, process
+from kitaru.runtime import capture, failures, process
 from kitaru.runtime.idling import is_idle
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
@@ -78,6 +78,7 @@ class Runner:
     def start(self) -> None:
         """Begin in a thread of its own; the process stays until it ended."""
         process.enter(self)
+        capture.enter()
         self._thread.start()
 
     def stop(self) -> None:
@@ -101,14 +102,17 @@ class Runner:
         except RunnerLeaves as left:
             self.error = left.__cause__ or self._session.broken
         except KitaruError as error:  # of the store: it says by itself what to do
-            logger.error("the runner of %s left: %s", self.exec_id, error)
+            logger.error("the runner of %s left: %s", self.exec_id, error, extra={"kitaru_session": self._session})
             self.error = error
         except BaseException as error:
             # Nothing of the user's is left running here: this is a fault of the runtime, and it must not be silent.
-            logger.exception("the runner of %s failed", self.exec_id)
+            logger.exception("the runner of %s failed", self.exec_id, extra={"kitaru_session": self._session})
             self.error = error
         finally:
             self._session.close()
+            capture.leave()
+            with suppress(KitaruError):  # a store that takes no more events takes no lines either
+                self._session.log.lines.flush()
             process.leave(self)
             self.done.set()
 
@@ -181,8 +185,10 @@ class Runner:
         session = self._session
         context = copy_context()
 
+        scope = FlowScope(session)
+
         def body() -> object:
-            current.set(FlowScope(session))
+            current.set(scope)
             return self._body(**inputs)
 
         try:
@@ -191,6 +197,8 @@ class Runner:
             ending = _Ending(left=True)
         except BaseException as error:
             ending = _Ending(error=error)
+        if scope.printed is not None:
+            scope.printed.end()
         wait_for_futures(list(session.submitted))
         return _Ending(left=True) if session.unwound else ending
 
@@ -219,7 +227,8 @@ class Runner:
 
         with session.calling_on_leave(wake):
             context = copy_context()
-            context.run(lambda: current.set(FlowScope(session)))
+            scope = FlowScope(session)
+            context.run(lambda: current.set(scope))
             try:
                 body = cast("Coroutine[object, object, object]", self._body(**inputs))
             except Exception as error:  # its parameters are others by now
@@ -248,6 +257,8 @@ class Runner:
                 )
             )
         await self._end_tasks()
+        if scope.printed is not None:
+            scope.printed.end()
         return _Ending(left=True) if session.unwound else ending
 
     async def _end_tasks(self) -> None:

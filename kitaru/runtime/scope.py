@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kitaru.domain.errors import KitaruContextError, KitaruUsageError
 
 if TYPE_CHECKING:
+    from kitaru.runtime.printed import Printed
     from kitaru.runtime.session import Session
 
 
@@ -22,14 +23,25 @@ class FlowScope:
     Ids are given here in the order of the calls; a task's ids carry its path, so that no interleaving moves them.
     """
 
-    __slots__ = ("counters", "path", "session", "tasks", "thread")
+    __slots__ = ("_is_past_record", "counters", "path", "printed", "session", "tasks", "thread")
 
-    def __init__(self, session: Session, path: str = "") -> None:
+    def __init__(self, session: Session, path: str = "", *, is_past_record: bool = False) -> None:
         self.session = session
         self.path = path
         self.thread = threading.get_ident()
         self.counters: dict[str, int] = {}
         self.tasks = 0
+        self.printed: Printed | None = None
+        self._is_past_record = is_past_record
+
+    @property
+    def is_past_record(self) -> bool:
+        """Whether the code here may do what no run of the body before it has done: it got an outcome that is new."""
+        return self._is_past_record or (not self.path and self.session.is_past_record)
+
+    def pass_record(self) -> None:
+        """An outcome is new."""
+        self._is_past_record = True
 
     @property
     def exec_id(self) -> str:
@@ -39,7 +51,7 @@ class FlowScope:
     def child(self) -> FlowScope:
         """The scope of the next task that this one starts."""
         self.tasks += 1
-        return FlowScope(self.session, f"{self.path}{self.tasks}/")
+        return FlowScope(self.session, f"{self.path}{self.tasks}/", is_past_record=self.is_past_record)
 
     def take(self, name: str, *, numbered: bool = False) -> str:
         """The next free invocation id of a name: `name`, `name_2`, …; `numbered`: the first one is `name_1`."""
@@ -67,7 +79,7 @@ class FlowScope:
 class CallScope:
     """One attempt of a checkpoint call."""
 
-    __slots__ = ("abandon", "attempt", "call", "invocation_id", "llm_calls", "name", "session")
+    __slots__ = ("abandon", "attempt", "call", "invocation_id", "llm_calls", "name", "printed", "session")
 
     def __init__(self, session: Session, call: int, attempt: int, name: str, invocation_id: str) -> None:
         self.session = session
@@ -75,8 +87,9 @@ class CallScope:
         self.attempt = attempt
         self.name = name
         self.invocation_id = invocation_id
-        self.llm_calls: dict[str, int] = {}
+        self.llm_calls: dict[str, int] | None = None
         """How many LLM calls were made here under each name."""
+        self.printed: Printed | None = None
         self.abandon: Callable[[], None] | None = None
         """How to end a body that runs elsewhere, when nobody waits for it any more."""
 
@@ -89,14 +102,15 @@ class CallScope:
 class RemoteScope:
     """One attempt in a process of its own: what it records is sent to the runner."""
 
-    __slots__ = ("exec_id", "invocation_id", "llm_calls", "name", "send")
+    __slots__ = ("exec_id", "invocation_id", "llm_calls", "name", "printed", "send")
 
     def __init__(self, exec_id: str, invocation_id: str, name: str, send: Callable[[dict[str, object]], None]) -> None:
         self.exec_id = exec_id
         self.invocation_id = invocation_id
         self.name = name
         self.send = send
-        self.llm_calls: dict[str, int] = {}
+        self.llm_calls: dict[str, int] | None = None
+        self.printed: Printed | None = None
 
 
 Scope = FlowScope | CallScope | RemoteScope | None

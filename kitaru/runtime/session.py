@@ -74,7 +74,14 @@ class Session:
         self.history = history
         self.exec_id = head.exec_id
         self.epoch = head.state.epoch
+        self.number = head.number
         self._is_again = bool(head.state.calls or head.state.waits)
+        self.repeats = head.state.epoch > 1
+        """Whether a run of the body was before this one."""
+        self.is_past_record = False
+        """Whether this run has an outcome that no run before it had."""
+        self.body_lines: dict[str, int] | None = None
+        """How many log lines of each of the body's tasks earlier runs have kept; None: nobody asked."""
         self.taken: set[str] = set()
         self.awaited: dict[str, Coroutine[object, object, object]] = {}
         """Async calls whose outcome nobody has received yet, by invocation id."""
@@ -296,7 +303,8 @@ class Session:
         self.parked.clear()
         self.waiting.clear()
         self.under_way = 0
-        self._is_again = True
+        self._is_again = self.repeats = True
+        self.is_past_record, self.body_lines = False, None
 
     def take_unawaited(self) -> list[str]:
         """Ids of the async calls that were neither awaited to their end nor cancelled; they are ended here."""

@@ -28,9 +28,8 @@ def trust_folder_of(store_id: str, file: str) -> None:
     """The user runs a flow of this file: its folder is trusted for the store from now on."""
     if (store_id, file) in _known:
         return
-    folder = os.path.dirname(os.path.realpath(file))
-    if folder not in _read(_path()).get(store_id, _Trusted(folders=[], trees=[]))["folders"]:
-        _add(store_id, "folders", folder)
+    if not is_trusted(store_id, file):
+        _add(store_id, "folders", os.path.dirname(os.path.realpath(file)))
     _known.add((store_id, file))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what only lists needs none of the events' classes
     from kitaru.domain.events import EventBase
     from kitaru.domain.payload import Payload
     from kitaru.domain.state import ExecutionState
+    from kitaru.store.lines import Lines
     from kitaru.store.outline import Outlined
 
 
@@ -134,6 +135,11 @@ class EventLog(Reads, Protocol):
     @property
     def changes(self) -> Changes:
         """How to learn that something was committed."""
+        ...
+
+    @property
+    def lines(self) -> Lines:
+        """Where log lines go: telemetry, beside the events."""
         ...
 
     def append(self, head: Head, events: Sequence[EventBase], state: ExecutionState, event_ids: Sequence[str]) -> Head:

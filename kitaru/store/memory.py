@@ -26,6 +26,7 @@ from kitaru.store.batch import Batch, encode
 from kitaru.store.chain import GENESIS
 from kitaru.store.changes import CommitSignal
 from kitaru.store.heads import known
+from kitaru.store.in_memory import MemoryLeases, MemoryLines
 from kitaru.store.log import AppendConflict, Head, ProjectorFactory, Recorded, Tombstone
 from kitaru.store.outline import Outlined, outline
 from kitaru.store.rows import StoredRow, recorded, unfold
@@ -132,6 +133,7 @@ class MemoryLog:
         self._projectors = tuple(make("") for make in projectors)
         for projector in self._projectors:
             projector.create(self._models.execute, 1)
+        self._lines = MemoryLines(self._models)
         self._models.execute("PRAGMA query_only = ON")
 
     @property
@@ -153,6 +155,11 @@ class MemoryLog:
     def changes(self) -> CommitSignal:
         """How to learn that something was committed."""
         return self._changes
+
+    @property
+    def lines(self) -> MemoryLines:
+        """Where log lines go."""
+        return self._lines
 
     # --- writing -------------------------------------------------------------------------------------------------------
 
@@ -215,6 +222,7 @@ class MemoryLog:
             with self._projecting():
                 for projector in self._projectors:
                     projector.remove(self._models.execute, head.number, exec_id)
+                self._lines.forget(head.number)
             self._tombstones.append(Tombstone(self.recorder.forget(exec_id), head.number, exec_id))
             self._release(exec_id, head.version)
             del self._streams[exec_id]
@@ -290,6 +298,7 @@ class MemoryLog:
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The rows of one constant SELECT. See Reads.query."""
         with self._using():
+            self._keep_lines()
             try:
                 return self._models.execute(sql, tuple(parameters)).fetchall()
             except sqlite3.Error as error:
@@ -329,6 +338,12 @@ class MemoryLog:
                 execute("ROLLBACK")
             execute("PRAGMA query_only = ON")
 
+    def _keep_lines(self) -> None:
+        if self._lines:
+            kept = {stream.head.number for stream in self._streams.values() if not stream.erased}
+            with self._projecting():
+                self._lines.write(kept)
+
     def _stream(self, exec_id: str) -> _Stream:
         stream = self._streams.get(exec_id)
         if stream is None:
@@ -359,6 +374,8 @@ class MemoryLog:
         for event in events:
             if isinstance(event, PayloadErased):
                 self._streams[exec_id].erased = event.through
+                with self._projecting():
+                    self._lines.forget(after.number)
                 self.recorder.erase(exec_id, event.through)
                 self._release(exec_id, event.through)
 
@@ -368,24 +385,3 @@ class MemoryLog:
             del uses[version]
         used = {digest for stream in self._uses.values() for digests in stream.values() for digest in digests}
         self._blobs = {digest: data for digest, data in self._blobs.items() if digest in used}
-
-
-class MemoryLeases:
-    """The lease of the only process there is."""
-
-    def __init__(self) -> None:
-        self._runner: str | None = None
-
-    def acquire(self) -> str:
-        """The runner id, made at the first call."""
-        if self._runner is None:
-            self._runner = str(uuid4())
-        return self._runner
-
-    def is_alive(self, runner: str) -> bool:
-        """Whether it is this one."""
-        return runner == self._runner
-
-    def release(self) -> None:
-        """Give it up."""
-        self._runner = None

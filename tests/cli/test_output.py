@@ -213,7 +213,7 @@ def test_a_completion_script(run: Run, shell: str) -> None:
 
 def test_completing_a_word(folder: Path) -> None:
     ran = kitaru_command(folder=folder, _KITARU_COMPLETE="complete_bash", COMP_WORDS="kitaru executions l", COMP_CWORD="2")
-    assert ran.stdout.split() == ["list", "latest"]
+    assert ran.stdout.split() == ["list", "latest", "logs"]
 
 
 def test_main_takes_the_process_arguments(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

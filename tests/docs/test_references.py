@@ -21,7 +21,7 @@ from kitaru.runtime.checkpoint import Checkpoint
 from kitaru.runtime.flow import Flow
 from kitaru.runtime.futures import CheckpointFuture, FutureList
 from kitaru.runtime.handle import FlowHandle
-from tests.docs import sources
+from tests.docs import references, sources
 from tests.docs.pages import DOCS
 
 REFERENCE = DOCS / "reference"
@@ -130,24 +130,19 @@ def written_default(value: object) -> str:
 # --- the command line ----------------------------------------------------------------------------------------------------
 
 
-def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Each command by its words."""
-    below = getattr(command, "commands", None)
-    if below:
-        for name, each in below.items():
-            yield from commands(each, (*path, name))
-    else:
-        yield " ".join(path), command
-
-
 def real_commands() -> dict[str, Any]:
-    return dict(commands(typer.main.get_command(build())))
+    return dict(references.commands(typer.main.get_command(build())))
 
 
 def shown_commands() -> dict[str, str]:
     """The text of each command's section by its words; what is in capitals is an argument."""
     found = {title: text for title, text in sections("cli.md", 2).items() if title.startswith("kitaru ")}
     return {" ".join(word for word in title.split()[1:] if word.islower()): text for title, text in found.items()}
+
+
+@pytest.mark.parametrize("page", references.PAGES)
+def test_a_page_that_the_code_writes_is_as_it_writes_it(page: str) -> None:
+    assert text_of(page) == references.written(page), "make references writes it"
 
 
 def test_every_command_is_in_the_reference_and_no_other() -> None:

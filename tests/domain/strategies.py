@@ -24,6 +24,10 @@ _BY_NAME: dict[str, st.SearchStrategy[object]] = {
     "replay_from": ORDINALS,
     "at": NUMBERS,
     "parents": st.lists(ORDINALS, max_size=3).map(tuple),
+    **dict.fromkeys(
+        ("input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "reasoning_tokens"), st.integers(0, 10**12)
+    ),
+    **dict.fromkeys(("actual_cost", "estimated_cost"), st.integers(0, 10**16)),
 }
 
 

@@ -88,14 +88,17 @@ def test_listing_imports_neither_eventsourcing_nor_duckdb(tmp_path: Path) -> Non
 
 PROGRAM = '''
 """A flow of n trivial checkpoints, in a process that notes every statement of every connection."""
-import json, os, sqlite3, sys
+import json, os, sqlite3, sys, threading
 
-seen, marks = [], []
+seen, marks, ran = [], [], set()
 connect = sqlite3.connect
+
+def note(statement):
+    seen.append((threading.get_ident(), statement))
 
 def traced(*args, **kwargs):
     connection = connect(*args, **kwargs)
-    connection.set_trace_callback(seen.append)
+    connection.set_trace_callback(note)
     return connection
 
 sqlite3.connect = traced
@@ -104,10 +107,13 @@ from kitaru import KitaruClient, checkpoint, flow
 
 @checkpoint
 def step(x):
+    for line in range(int(os.environ.get("PRINTS", 0))):
+        print("line", line, file=sys.stderr)
     return x
 
 @flow
 def work(n):
+    ran.add(threading.get_ident())
     for i in range(n):
         marks.append(len(seen))
         step(i)
@@ -123,7 +129,8 @@ if __name__ == "__main__":
         (found,) = KitaruClient().executions.recover()
         from kitaru.runtime import process
         process.join_all()
-    print(json.dumps({"steps": [seen[a:b] for a, b in zip(marks, marks[1:])], "all": seen}))
+    steps = [[sql for thread, sql in seen[a:b] if thread in ran] for a, b in zip(marks, marks[1:])]  # others wait and watch
+    print(json.dumps({"steps": steps, "all": [sql for _, sql in seen]}))
 '''
 
 
@@ -173,6 +180,17 @@ def test_a_checkpoint_costs_one_transaction_that_is_synced(ran: dict[str, Any]) 
 def test_a_checkpoint_costs_these_statements_and_reads_nothing(ran: dict[str, Any]) -> None:
     for step in ran["steps"]:
         assert words(step) == CHECKPOINT
+
+
+def test_lines_of_a_log_cost_no_commit_of_their_own(ran: dict[str, Any], tmp_path: Path) -> None:
+    """They ride with the outcome; who prints for longer than half a second has a transaction beside it, without a sync."""
+    loud = run(tmp_path, "run", 5, PRINTS="100")
+    for step in loud["steps"]:
+        lines = [sql for sql in step if sql.startswith("INSERT INTO logs")]
+        assert words([sql for sql in step if sql not in lines]) == CHECKPOINT
+        assert step[len(step) - 1 - len(lines) :] == [*lines, "COMMIT"], "they are in the outcome's transaction"
+    assert len([sql for sql in loud["all"] if sql.startswith("INSERT INTO logs")]) == 500
+    assert [sql for sql in ran["all"] if "INTO logs" in sql] == [], "who prints nothing pays nothing"
 
 
 def test_a_recorded_call_costs_no_statement_when_its_execution_goes_on(tmp_path: Path) -> None:

@@ -164,8 +164,8 @@ def _placed(what: str, asked: Asked, name: str | None) -> tuple[FlowScope | Call
     scope = current.get()
     if not isinstance(scope, (CallScope, RemoteScope)):
         return flow_scope(what), Call(asked, name or "llm")
-    number = scope.llm_calls.get(name or "", 0) + 1
-    scope.llm_calls[name or ""] = number
+    made = scope.llm_calls = scope.llm_calls or {}
+    number = made[name or ""] = made.get(name or "", 0) + 1
     own = f"llm_{number}" if name is None else name if number == 1 else f"{name}_{number}"
     return scope, Call(asked, own)
 

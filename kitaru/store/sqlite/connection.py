@@ -115,6 +115,7 @@ def open_writer(folder: str, complete: Callable[[sqlite3.Connection], None] | No
                 _create(connection)
                 if complete is not None:
                     complete(connection)
+            _add_logs(connection)
             connection.execute(schema.COMMIT)
             if is_new:
                 # Into the file itself: were it only in the WAL, a damaged WAL would make the store look empty and new.
@@ -230,6 +231,14 @@ def _make_indexes(connection: sqlite3.Connection, missing: Iterable[str]) -> boo
             raise
         return False
     return True
+
+
+def _add_logs(connection: sqlite3.Connection) -> None:
+    """A store of an earlier version has no logs yet. What else may be there under their names is left alone."""
+    there = {row[0] for row in connection.execute(schema.LIST_NAMES)}
+    if "logs" not in there and "logs_by_number" not in there:
+        for statement in schema.CREATE_LOGS:
+            connection.execute(statement)
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -23,6 +23,7 @@ from kitaru.store.read import Reader
 from kitaru.store.sqlite import forks
 from kitaru.store.sqlite.connection import LOCK_NAME, connect, database_path, make_folder, open_reader, open_writer
 from kitaru.store.sqlite.failures import typed
+from kitaru.store.sqlite.lines import WaitingLines
 from kitaru.store.sqlite.members import Append, Delete, Execute
 from kitaru.store.sqlite.pool import ReaderPool
 from kitaru.store.sqlite.projected import make_missing, prepare
@@ -89,6 +90,7 @@ class SQLiteLog:
         self._watching = open_reader(self._folder)
         self._changes = CommitSignal(self._data_version)
         self.writer.on_commit = self._committed
+        self._lines = self.writer.lines = WaitingLines(self._folder, self.writer.commit)
         if rebuilds and not is_current:
             rebuild(self._folder, self.writer, self.projectors, only_stale=True)
 
@@ -111,6 +113,11 @@ class SQLiteLog:
     def changes(self) -> CommitSignal:
         """How to learn that something was committed."""
         return self._changes
+
+    @property
+    def lines(self) -> WaitingLines:
+        """Where log lines go."""
+        return self._lines
 
     # --- writing -------------------------------------------------------------------------------------------------------
 
@@ -193,6 +200,7 @@ class SQLiteLog:
         if self._is_forgotten:
             return
         self._leases.release()
+        self._lines.close()
         self._changes.close()
         self._reader.close()
         self._watching.close()

@@ -177,6 +177,7 @@ class Delete(Member):
         for projector in self._projectors:
             projector.remove(connection.execute, number, self.stream)
         connection.execute(schema.DELETE_HEAD, (number,))
+        forget_lines(connection, number)
 
 
 def project(
@@ -204,6 +205,13 @@ def erase_payloads(connection: sqlite3.Connection, number: int, through: int) ->
     connection.execute(schema.ERASE_INLINE, (number, through))
     connection.execute(schema.SET_ERASED, (through, number))
     release_blobs(connection, number, through)
+    forget_lines(connection, number)
+
+
+def forget_lines(connection: sqlite3.Connection, number: int) -> None:
+    """Remove an execution's log lines; a later one is refused by the statement that would write it."""
+    if connection.execute(schema.FIND_LOGS).fetchone() is not None:
+        connection.execute(schema.FORGET_LINES, (number,))
 
 
 def release_blobs(connection: sqlite3.Connection, number: int, through: int) -> None:

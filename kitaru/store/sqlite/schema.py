@@ -53,6 +53,28 @@ CREATE = (
     "CREATE INDEX blob_uses_by_blob ON blob_uses (blob)",
 )
 
+CREATE_LOGS = (
+    """CREATE TABLE IF NOT EXISTS logs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        number INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        level TEXT NOT NULL,
+        message TEXT NOT NULL,
+        module TEXT,
+        filename TEXT,
+        lineno INTEGER,
+        checkpoint TEXT,
+        invocation_id TEXT,
+        call INTEGER,
+        attempt INTEGER,
+        path TEXT,
+        ordinal INTEGER
+    )""",
+    "CREATE INDEX IF NOT EXISTS logs_by_number ON logs (number, id)",
+)
+"""Telemetry, and no part of the format: a store without them is whole. AUTOINCREMENT: who follows asks for larger ids."""
+
 INDEXES = frozenset(statement for statement in CREATE if "INDEX" in statement.partition(" ON ")[0])
 CREATED = frozenset(CREATE)
 """What SQLite keeps of them: their text, as it is."""
@@ -122,6 +144,24 @@ FIND_USE = """SELECT 1 FROM blob_uses u JOIN blobs b ON b.id = u.blob
 LIST_USED_BLOBS = "SELECT DISTINCT blob FROM blob_uses WHERE number = ? AND version <= ?"
 UNUSE_BLOBS = "DELETE FROM blob_uses WHERE number = ? AND version <= ?"
 DELETE_UNUSED_BLOB = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = ?)"
+
+# --- logs --------------------------------------------------------------------------------------------------------------
+
+FIND_LOGS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'logs'"
+INSERT_LINE = """INSERT INTO logs (number, at, source, level, message, module, filename, lineno, checkpoint,
+    invocation_id, call, attempt, path, ordinal) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    WHERE EXISTS (SELECT 1 FROM streams WHERE number = ?1 AND erased = 0)"""
+INSERT_ANY_LINE = """INSERT INTO logs (number, at, source, level, message, module, filename, lineno, checkpoint,
+    invocation_id, call, attempt, path, ordinal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+LIST_LINES = """SELECT id, at, level, message, module, filename, lineno, checkpoint, invocation_id, call, attempt
+    FROM logs WHERE number = ?1 AND id > ?2 AND source = ?3
+    AND (?4 IS NULL OR checkpoint = ?4 OR invocation_id = ?4 OR call = ?5) ORDER BY id LIMIT ?6"""
+LAST_LINES = """SELECT id, at, level, message, module, filename, lineno, checkpoint, invocation_id, call, attempt
+    FROM logs WHERE number = ?1 AND id > ?2 AND source = ?3
+    AND (?4 IS NULL OR checkpoint = ?4 OR invocation_id = ?4 OR call = ?5) ORDER BY id DESC LIMIT ?6"""
+LIST_ORDINALS = """SELECT path, max(ordinal) FROM logs WHERE number = ? AND path IS NOT NULL AND ordinal IS NOT NULL
+    GROUP BY path"""
+FORGET_LINES = "DELETE FROM logs WHERE number = ?"
 
 # --- for the library's recorder ------------------------------------------------------------------------------------------
 

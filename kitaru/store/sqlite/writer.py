@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruUsageError
 from kitaru.store.log import OutcomeUnknown
@@ -47,6 +48,18 @@ class Member:
         raise NotImplementedError
 
 
+class Riding(Protocol):
+    """What goes along in a transaction of others, and is no reason for them to fail."""
+
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        ...
+
+    def ride(self, connection: sqlite3.Connection) -> bool:
+        """Write some of what waits; whether there was anything. Raises when the transaction is gone with it."""
+        ...
+
+
 class GroupCommit:
     """The one writer of a process and store: its persistent connection and the queue for it."""
 
@@ -64,6 +77,7 @@ class GroupCommit:
         self._leader: Member | None = None
         self._queue: deque[Member] = deque()
         self.on_commit: Callable[[], None] | None = None
+        self.lines: Riding | None = None
         forks.watch(self, database_path(folder))
 
     def commit(self, member: Member) -> None:
@@ -202,7 +216,7 @@ class GroupCommit:
         try:
             if not self._transact(group):
                 for member in group:
-                    self._transact([member])
+                    self._transact([member], carries=False)
         except BaseException:
             self._discard()
             _fail_unknown(group, "it was interrupted")
@@ -212,10 +226,13 @@ class GroupCommit:
         if self.on_commit is not None:
             self.on_commit()
 
-    def _transact(self, group: list[Member]) -> bool:
-        """One transaction; False when a member spoiled it for the others, which are to be tried one by one."""
+    def _transact(self, group: list[Member], *, carries: bool = True) -> bool:
+        """One transaction; False when somebody spoiled it for the others: each member is to be tried alone.
+
+        `carries`: log lines go along.
+        """
         connection = self._connection
-        is_committing = False
+        is_committing = has_lines = False
         try:
             if connection is None:
                 connection = self._connection = open_writer(self._folder)
@@ -244,10 +261,13 @@ class GroupCommit:
                     if member.is_dirty:
                         raise
                     member.error = error
+            if carries and self.lines:
+                has_lines = True
+                self.lines.ride(connection)
             is_committing = True
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            return self._take_back(group, error, is_committing)
+            return self._take_back(group, error, was_committing=is_committing, had_lines=has_lines)
         except Exception as error:
             self._roll_back()
             if len(group) > 1:
@@ -259,7 +279,7 @@ class GroupCommit:
                 group[0].error = error
         return True
 
-    def _take_back(self, group: list[Member], error: sqlite3.Error, was_committing: bool) -> bool:
+    def _take_back(self, group: list[Member], error: sqlite3.Error, *, was_committing: bool, had_lines: bool) -> bool:
         failure = typed(error, self._folder)
         failure.__cause__ = error
         is_in_transaction = self._connection is not None and self._connection.in_transaction
@@ -270,7 +290,7 @@ class GroupCommit:
             self._discard()
         if is_unknown:
             _fail_unknown(group, str(error))
-        elif len(group) > 1 and is_in_transaction and is_of_one_member(error):
+        elif had_lines or (len(group) > 1 and is_in_transaction and is_of_one_member(error)):
             _reset(group)
             return False
         else:

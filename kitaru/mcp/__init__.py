@@ -1,0 +1,1 @@
+"""The MCP server: thin over the client, one tool for each thing that the command line does."""
