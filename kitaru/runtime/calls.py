@@ -194,8 +194,6 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
             yield _Pause(delay)
 
 
-<<<<<<< HEAD
-=======
 def _pass_record(session: Session) -> None:
     session.is_past_record = True
     scope = current.get()
@@ -203,15 +201,6 @@ def _pass_record(session: Session) -> None:
         scope.pass_record()
 
 
-def _pause_after(checkpoint: Checkpoint[..., object], failed: int) -> float:
-    """Seconds before the next try when `failed` tries were followed by another."""
-    try:
-        return min(checkpoint.retry_delay * float(checkpoint.retry_backoff) ** failed, _LONGEST_PAUSE)
-    except OverflowError:
-        return _LONGEST_PAUSE
-
-
->>>>>>> main
 def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, digest: str) -> Outcome:
     if digest not in recorded.input_digests:
         if session.options.strict:

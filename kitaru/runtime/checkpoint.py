@@ -193,9 +193,7 @@ class Checkpoint(Generic[P, R]):
             invocation_id = scope.take(self.name)
         return self.prepare(scope, invocation_id, args, kwargs)
 
-    def prepare(
-        self, scope: FlowScope, invocation_id: str, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> Prepared:
+    def prepare(self, scope: FlowScope, invocation_id: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Prepared:
         """The call under an id that is taken."""
         session = scope.session
         session.history.made(invocation_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import kitaru
@@ -68,10 +69,8 @@ def start(prompt: Any = "2 + 2?", where: str = "body", **options: Any) -> FlowHa
 
 def execution_of(handle: FlowHandle[Any]) -> Execution:
     """It, ended."""
-    try:
+    with suppress(kitaru.KitaruExecutionError):
         handle.wait(60)
-    except kitaru.KitaruExecutionError:
-        pass
     with KitaruClient() as client:
         return client.executions.get(handle.exec_id)
 

@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Nothing on stderr."""
 
 
@@ -151,7 +151,9 @@ def echoes_credentials(status: int) -> Step:
     def step(server: Server, asked: Asked) -> Reply:
         key = asked.headers.get("x-api-key") or asked.headers.get("authorization", "").removeprefix("Bearer ")
         text = f"Incorrect API key provided: {key}."
-        return Reply(status, {"id": key, "model": key, "usage": {key: key}, "error": {"message": text, "code": key}}, {"x-key": key})
+        return Reply(
+            status, {"id": key, "model": key, "usage": {key: key}, "error": {"message": text, "code": key}}, {"x-key": key}
+        )
 
     return step
 
@@ -211,7 +213,11 @@ def completes(
         has_tools = bool(asked.body.get("tools")) if calls_tool is None else calls_tool
         if has_tools:
             function = {"name": asked.body["tools"][0]["function"]["name"], "arguments": text}
-            said = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": function}]}
+            said = {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c1", "type": "function", "function": function}],
+            }
         counted: Body = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         if cached is not None:
             counted["prompt_tokens_details"] = {"cached_tokens": cached}
@@ -221,7 +227,8 @@ def completes(
             counted["cost"] = cost / 1_000_000
         return Reply(
             body={
-                "id": served.id, "object": "chat.completion", "created": 1_700_000_000, "model": f"{asked.body['model']}-2026",
+                "id": served.id, "object": "chat.completion", "created": 1_700_000_000,
+                "model": f"{asked.body['model']}-2026",
                 "choices": [{"index": 0, "message": said, "finish_reason": "tool_calls" if has_tools else finish}],
                 "usage": counted if usage is None else usage,
             }

@@ -21,7 +21,7 @@ USER = {"role": "user", "content": "x"}
 PROMPTS: list[Any] = [
     "", "   ", None, 3, b"x", [], [{"role": "system", "content": "x"}], ["x"], [None], [{}], [{"role": "user"}],
     [{"content": "x"}], [{"role": "robot", "content": "x"}], [{"role": "user", "content": ""}],
-    [{"role": "user", "content": 3}], [{"role": "user", "content": ["x"]}], [USER, {"role": "user", "content": "x", "name": "y"}],
+    [{"role": "user", "content": 3}], [{"role": "user", "content": ["x"]}], [USER, {**USER, "name": "y"}],
     {"role": "user", "content": "x"}, "\ud800", [{"role": "user", "content": "\udfff"}],
 ]  # fmt: skip
 OPTIONS: list[dict[str, Any]] = [
@@ -74,7 +74,9 @@ def test_a_missing_credential_fails_the_call_without_a_request(openai: Server, m
 
 
 @pytest.mark.parametrize("prices", ["litellm", "yes"])
-def test_unknown_prices_fail_the_call_before_it_is_paid(openai: Server, prices: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_prices_fail_the_call_before_it_is_paid(
+    openai: Server, prices: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KITARU_PRICES", prices)
     (call,) = calls_of(start(model="openai/gpt-4o-mini"))
     assert call.failure is not None

@@ -81,7 +81,11 @@ def test_the_prompt_is_kept_as_it_was_given(openai: Server) -> None:
     for prompt, options, kept in (
         ("2 + 2?", {}, "2 + 2?"),
         (messages, {}, messages),
-        ("2 + 2?", {"system": "be brief"}, [{"role": "system", "content": "be brief"}, {"role": "user", "content": "2 + 2?"}]),
+        (
+            "2 + 2?",
+            {"system": "be brief"},
+            [{"role": "system", "content": "be brief"}, {"role": "user", "content": "2 + 2?"}],
+        ),
     ):
         handle = start(prompt, model=MODEL, **options)
         handle.wait(60)
@@ -137,8 +141,7 @@ CODES = {
 @WHERE
 @pytest.mark.parametrize("what", CODES)
 def test_what_does_not_pass_is_not_tried_again(openai: Server, where: str, what: str) -> None:
-    code, step = CODES[what]
-    openai.script = [step]
+    openai.script = [CODES[what][1]]
     (call,) = calls_of(start(where=where, model=MODEL))
     assert call.status == "failed"
     assert len(openai.asked) == 1
@@ -277,7 +280,9 @@ def test_timeout_and_retries_may_change(openai: Server) -> None:
     assert len(openai.asked) == 3
 
 
-def test_a_going_on_execution_needs_no_credential_for_what_is_recorded(openai: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_going_on_execution_needs_no_credential_for_what_is_recorded(
+    openai: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     is_ready: list[bool] = []
 
     @flow

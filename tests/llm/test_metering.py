@@ -19,9 +19,12 @@ JSON = st.recursive(
     max_leaves=12,
 )
 KEYS = st.sampled_from(
-    "prompt_tokens completion_tokens total_tokens prompt_tokens_details completion_tokens_details input_tokens cost "
-    "output_tokens cache_read_input_tokens cache_creation_input_tokens cost_details is_byok cached_tokens".split()
-)
+    [
+        "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details", "cost",
+        "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cost_details", "is_byok",
+        "cached_tokens",
+    ]
+)  # fmt: skip
 
 
 @settings(deadline=None)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
-from typing import TypeVar, cast, overload
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TypedDict, TypeVar, overload
 
 from kitaru.domain.errors import KitaruContextError, KitaruRuntimeError
-from kitaru.runtime.checkpoint import Checkpoint, Prepared
+from kitaru.runtime.durable import call_durably, call_durably_async
 from kitaru.runtime.llm import choice
 from kitaru.runtime.llm.outputs import OutputType
 from kitaru.runtime.llm.prompts import (
@@ -27,8 +27,9 @@ from kitaru.runtime.llm.tries import Asked, Call
 from kitaru.runtime.scope import CallScope, FlowScope, RemoteScope, current, flow_scope
 
 T = TypeVar("T")
-TYPE = "llm_call"
+_TYPE = "llm_call"
 """The checkpoint type of a call in a flow's body."""
+_UNNAMED = "llm"
 
 
 @overload
@@ -77,8 +78,8 @@ def llm(
     """
     asked = _asked(prompt, model, system, temperature, max_tokens, output_type, timeout, retries)
     scope, call = _placed("kitaru.llm", asked, checked_call_name(name))
-    if isinstance(scope, FlowScope):
-        return scope.session.calls.call_sync(_prepared(scope, call, is_async=False))
+    if scope is None:
+        return call_durably(_ask, call, **_durably(call))
     return _inline(scope, call)
 
 
@@ -128,11 +129,9 @@ def llm_async(
             "kitaru.llm_async was called in a flow that is not async: use kitaru.llm, or make the flow `async def`"
         )
     scope, call = _placed("kitaru.llm_async", asked, checked_call_name(name))
-    if not isinstance(scope, FlowScope):
-        return _inline_async(scope, call)
-    prepared = _prepared(scope, call, is_async=True)
-    made = scope.session.awaited[prepared.invocation_id] = scope.session.calls.call_async(prepared)
-    return made
+    if scope is None:
+        return call_durably_async(_ask_async, call, **_durably(call))
+    return _inline_async(scope, call)
 
 
 def _asked(
@@ -159,65 +158,57 @@ def _asked(
     )
 
 
-def _placed(what: str, asked: Asked, name: str | None) -> tuple[FlowScope | CallScope | RemoteScope, Call]:
-    """Where the call is made, and the call under its name. Raises KitaruContextError."""
+def _placed(what: str, asked: Asked, name: str | None) -> tuple[CallScope | RemoteScope | None, Call]:
+    """The attempt that the call is made in, None in a flow's body; and the call. Raises KitaruContextError."""
     scope = current.get()
     if not isinstance(scope, (CallScope, RemoteScope)):
-        return flow_scope(what), Call(asked, name or "llm")
+        flow_scope(what)
+        return None, Call(asked, name)
     made = scope.llm_calls = scope.llm_calls or {}
     number = made[name or ""] = made.get(name or "", 0) + 1
-    own = f"llm_{number}" if name is None else name if number == 1 else f"{name}_{number}"
-    return scope, Call(asked, own)
+    return scope, Call(asked, f"{_UNNAMED}_{number}" if name is None else name if number == 1 else f"{name}_{number}")
 
 
 # --- in a flow's body ---------------------------------------------------------------------------------------------------
 
 
+class _Durably(TypedDict):
+    """What makes the call a checkpoint."""
+
+    name: str
+    type: str
+    inputs: Mapping[str, object]
+    numbered: bool
+    pause_after: Callable[[BaseException, int], float | None]
+    returns: object
+
+
+def _durably(call: Call) -> _Durably:
+    output = call.asked.output
+    return _Durably(
+        name=call.name or _UNNAMED,
+        type=_TYPE,
+        inputs=call.asked.recorded(),
+        numbered=call.name is None,
+        pause_after=lambda _, failed: call.pause_after(failed),
+        returns=str if output is None else output.kind,
+    )
+
+
 def _ask(call: Call) -> object:
-    return call.try_once()
+    return _named(call).try_once()
 
 
 async def _ask_async(call: Call) -> object:
-    return await call.try_once_async()
+    return await _named(call).try_once_async()
 
 
-class _LLMCheckpoint(Checkpoint[[Call], object]):
-    """The checkpoint that one call is: its inputs are what is asked, and the provider says when it is tried again."""
-
-    def __init__(self, call: Call, *, is_async: bool) -> None:
-        super().__init__(
-            cast("object", _ask_async if is_async else _ask),  # type: ignore[arg-type]
-            retries=call.asked.retries,
-            retry_delay=0,
-            retry_backoff=1,
-            retry_on=KitaruRuntimeError,
-            timeout=None,
-            cache=None,
-            type=TYPE,
-            runtime="inline",
-        )
-        self.name = call.name
-        self.call = call
-        output = call.asked.output
-        self.returns = str if output is None else output.kind
-
-    def bind(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
-        """The inputs that are recorded."""
-        return self.call.asked.recorded()
-
-    def pause_after(self, error: BaseException, failed: int) -> float | None:
-        """Seconds to the next attempt, None when it is not worth one."""
-        return self.call.pause_after(failed)
-
-
-def _prepared(scope: FlowScope, call: Call, *, is_async: bool) -> Prepared:
-    checkpoint = _LLMCheckpoint(call, is_async=is_async)
-    named = call.name != "llm"
-    invocation_id = scope.take(call.name, numbered=not named)
-    call.name = invocation_id.rpartition("/")[2]
-    if not named:
-        checkpoint.name = call.name
-    return checkpoint.prepare(scope, invocation_id, (call,), {})
+def _named(call: Call) -> Call:
+    """Under the id that its checkpoint was given, without a task's path."""
+    scope = current.get()
+    if isinstance(scope, CallScope):
+        call.name = scope.invocation_id.rpartition("/")[2]
+    return call
 
 
 # --- in a checkpoint ----------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def mock_response() -> str | None:
 
 
 def choose(model: str | None) -> Chosen:
-    """The model of a call. Raises KitaruUsageError for one that nobody knows, KitaruRuntimeError for a missing credential."""
+    """The model of a call. Raises KitaruUsageError for one that nobody knows, KitaruRuntimeError without a credential."""
     requested, alias = _named(model)
     full = alias.model if alias is not None else aliases.checked_model(requested)
     provider, _, name = full.partition("/")
@@ -76,6 +76,12 @@ def choose(model: str | None) -> Chosen:
     key = os.environ.get(home.key) or _from_secret(secrets, home.key)
     if key is None and home.needs_key and not (alias is not None and alias.base_url is not None):
         raise KitaruRuntimeError(_missing_key(full, home, alias), code="llm-credentials")
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise KitaruRuntimeError(
+            f"the credential for {full} holds characters that no provider's key has, such as a line break; set "
+            f"{home.key} or the secret again",
+            code="llm-credentials",
+        )
     return Chosen(requested, provider, name, base_url, key, (*secrets.values(), *((key,) if key else ())))
 
 
@@ -160,7 +166,7 @@ def _from_secret(values: dict[str, str], variable: str) -> str | None:
 
 def _missing_key(full: str, home: _Home, alias: aliases.Alias | None) -> str:
     if alias is not None and alias.secret is not None:
-        return f"the secret {alias.secret!r} of the model {alias.alias!r} has neither {home.key} nor api_key; set one of them"
+        return f"the secret {alias.secret!r} of the model {alias.alias!r} has neither {home.key} nor api_key; set one"
     return (
         f"there is no credential for {full}; set {home.key}, or keep it with `kitaru secrets set NAME --stdin` and name "
         f"that secret: `kitaru model register ALIAS --model {full} --secret NAME`"

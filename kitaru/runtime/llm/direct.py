@@ -12,12 +12,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from kitaru.domain.errors import KitaruFeatureNotAvailableError
 from kitaru.runtime.llm import failing, loop
 from kitaru.runtime.llm.metering import meter
-from kitaru.runtime.llm.protocol import Answer, CallFailed, Message, Request
+from kitaru.runtime.llm.protocol import Answer, CallFailedError, Message, Request
+from kitaru.runtime.llm.redaction import Redactor, ambient, keep_from_logs
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -35,8 +37,9 @@ _ANTHROPIC_MAX_TOKENS = 16_384
 
 @dataclass(slots=True)
 class _Seen:
-    """The last response of a try, as it came over the wire."""
+    """The last response of a try, as it came over the wire, but for credentials that came back in it."""
 
+    redactor: Redactor
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: object = None
@@ -52,12 +55,8 @@ class Direct:
         """Import what the provider needs. Raises KitaruFeatureNotAvailableError that says what to install."""
         extra = "anthropic" if provider == "anthropic" else "openai"
         try:
-            import pydantic_ai.direct
-
-            if extra == "anthropic":
-                import pydantic_ai.models.anthropic
-            else:
-                import pydantic_ai.models.openai  # noqa: F401
+            import_module("pydantic_ai.direct")
+            import_module(f"pydantic_ai.models.{extra}")
         except ImportError:
             raise KitaruFeatureNotAvailableError(
                 f"calls of {provider} need packages that are not installed: run `pip install '.[{extra}]'` in this checkout",
@@ -65,12 +64,12 @@ class Direct:
             ) from None
 
     async def answer(self, request: Request) -> Answer:
-        """One request. Raises CallFailed."""
+        """One request. Raises CallFailedError."""
         from pydantic_ai.direct import model_request
 
-        seen = _Seen()
+        seen = _Seen(Redactor((request.api_key, *ambient())))
         _seen.set(seen)
-        failed: CallFailed | None = None
+        failed: CallFailedError | None = None
         response: ModelResponse | None = None
         try:
             response = await model_request(
@@ -83,15 +82,15 @@ class Direct:
             failed = failing.of_sdk(error, seen.status, seen.headers, seen.body)
         metered = meter(seen.body, seen.headers)
         if failed is not None or response is None:  # raised here: the SDK's error, which knows the key, is no context of it
-            failed = failed or CallFailed("there was no response", "llm-malformed")
+            failed = failed or CallFailedError("there was no response", code="llm-malformed")
             failed.metered = metered
             raise failed
         text = _text_of(response, is_structured=request.schema is not None)
         warnings: tuple[str, ...] = ()
         if text is None or (not text and response.finish_reason in ("length", "content_filter", "error")):
-            raise CallFailed(
+            raise CallFailedError(
                 failing.without_text(response.finish_reason, is_structured=request.schema is not None),
-                "llm-no-answer",
+                code="llm-no-answer",
                 is_retryable=response.finish_reason in (None, "stop", "tool_call"),
                 metered=metered,
             )
@@ -124,6 +123,8 @@ async def _close() -> None:
 def _new_client(request: Request) -> AsyncOpenAI | AsyncAnthropic:
     import httpx2
 
+    for credential in filter(None, (request.api_key, *ambient())):
+        keep_from_logs(credential)
     # It follows no redirect: the key would go along.
     http_client = httpx2.AsyncClient(event_hooks={"response": [_see]}, timeout=request.timeout)
     api_key = request.api_key or _NO_KEY
@@ -138,12 +139,14 @@ def _new_client(request: Request) -> AsyncOpenAI | AsyncAnthropic:
 
 async def _see(response: Response) -> None:
     seen = _seen.get()
-    seen.status, seen.headers, seen.body = response.status_code, dict(response.headers), None
+    hide = seen.redactor.text
+    seen.status, seen.body = response.status_code, None
+    seen.headers = {name: hide(value) for name, value in response.headers.items()}
     await response.aread()
     try:
-        seen.body = json.loads(response.content)
+        seen.body = seen.redactor.value(json.loads(response.content))
     except (ValueError, RecursionError):
-        seen.body = response.text[:1_000]
+        seen.body = hide(response.text)
 
 
 def _model(request: Request, client: AsyncOpenAI | AsyncAnthropic) -> Model:

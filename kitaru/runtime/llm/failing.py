@@ -1,25 +1,29 @@
-"""Why a try failed, whether another one is worth it, and when: from the response's status, headers and body."""
+"""Why a try failed, whether another one is worth it, and when: from the response's status, headers and body.
+
+Headers and body come without credentials: what is cut here could not be found any more.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import cast
 
-from kitaru.runtime.llm.protocol import CallFailed
+from kitaru.runtime.llm.protocol import CallFailedError
 
 _AGAIN = {408, 409, 425, 429}
 """Statuses below 500 that say: not now."""
 _NEVER = {"insufficient_quota", "billing_hard_limit_reached", "account_deactivated"}
 """Codes that come with a 429 and do not pass by waiting."""
 _NO_KEY = {401, 403}
-_MAX_SAID = 500
+_MAX_SAID, _MAX_SHOWN = 500, 200
 LONGEST_PAUSE = 3600.0
 """Seconds that a provider may ask to wait; asked for more, the call fails and says so."""
 
 
-def of_sdk(error: Exception, status: int | None, headers: Mapping[str, str], body: object) -> CallFailed:
+def of_sdk(error: Exception, status: int | None, headers: Mapping[str, str], body: object) -> CallFailedError:
     """A failure of the SDK as Kitaru's: told by what came over the wire, and only without that by the SDK's own class."""
     kinds = {cls.__name__ for cls in type(error).__mro__}
     told = getattr(error, "status_code", None)
@@ -30,19 +34,20 @@ def of_sdk(error: Exception, status: int | None, headers: Mapping[str, str], bod
     if kinds & {"ModelTimeoutError", "TimeoutError"}:
         return timed_out(None)
     if status is None and ("ModelConnectionError" in kinds or "ModelAPIError" in kinds):
-        return CallFailed(
+        return CallFailedError(
             f"the provider could not be reached ({_cut(error)}); check the network and the base URL",
-            "llm-connection",
+            code="llm-connection",
             is_retryable=True,
         )
     if "ModelConnectionError" in kinds or (status is not None and body is None):
-        return CallFailed("the connection broke while the provider answered", "llm-connection", is_retryable=True)
+        return CallFailedError("the connection broke while the provider answered", code="llm-connection", is_retryable=True)
     if status is not None:
-        return CallFailed(f"the provider's answer is not what it promises ({_cut(error)})", "llm-malformed", is_retryable=True)
-    return CallFailed(f"the request could not be made ({_cut(error)})", "llm-request")
+        begins = _cut(body if isinstance(body, str) else json.dumps(body), _MAX_SHOWN)
+        return CallFailedError(f"the provider's answer is not in its format: {begins}", code="llm-malformed", is_retryable=True)
+    return CallFailedError(f"the request could not be made ({_cut(error)})", code="llm-request")
 
 
-def of_status(status: int, headers: Mapping[str, str], body: object) -> CallFailed:
+def of_status(status: int, headers: Mapping[str, str], body: object) -> CallFailedError:
     """A response that is an error."""
     said, code = _said(body)
     asked = retry_after(headers)
@@ -53,13 +58,15 @@ def of_status(status: int, headers: Mapping[str, str], body: object) -> CallFail
         what += f" (it asks to wait for {asked:.0f} s)"
     if status in _NO_KEY:
         what += "; check the credential: the environment's goes before the alias's secret"
-    return CallFailed(what, f"llm-{_kind(status)}", is_retryable=is_retryable, retry_after=asked)
+    return CallFailedError(what, code=_code_of(status), is_retryable=is_retryable, retry_after=asked)
 
 
-def timed_out(seconds: float | None) -> CallFailed:
+def timed_out(seconds: float | None) -> CallFailedError:
     """No answer in time."""
     within = "in time" if seconds is None else f"within its {seconds:g} seconds"
-    return CallFailed(f"the provider did not answer {within}; give the call a longer timeout=", "llm-timeout", is_retryable=True)
+    return CallFailedError(
+        f"the provider did not answer {within}; give the call a longer timeout=", code="llm-timeout", is_retryable=True
+    )
 
 
 def without_text(reason: str | None, *, is_structured: bool) -> str:
@@ -95,15 +102,20 @@ def _until(date: str) -> float | None:
         return None
 
 
-def _kind(status: int) -> str:
+def _code_of(status: int) -> str:
+    code = "llm-refused"
     if status in _NO_KEY:
-        return "credentials"
-    return "rate-limit" if status == 429 else "server" if status >= 500 else "refused"
+        code = "llm-credentials"
+    elif status == 429:
+        code = "llm-rate-limit"
+    elif status >= 500:
+        code = "llm-server"
+    return code
 
 
 def _said(body: object) -> tuple[str, str | None]:
     """The error's own words and its code: both formats have them below `error`."""
-    whole = cast("Mapping[str, object]", body) if isinstance(body, Mapping) else {}
+    whole: Mapping[str, object] = cast("Mapping[str, object]", body) if isinstance(body, Mapping) else {}
     error = whole.get("error", whole)
     if isinstance(error, Mapping):
         fields = cast("Mapping[str, object]", error)
@@ -112,6 +124,6 @@ def _said(body: object) -> tuple[str, str | None]:
     return _cut(error if isinstance(error, str) and error else body if isinstance(body, str) else ""), None
 
 
-def _cut(said: object) -> str:
+def _cut(said: object, most: int = _MAX_SAID) -> str:
     text = " ".join(str(said).split()).rstrip(".")
-    return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}…"
+    return text if len(text) <= most else f"{text[:most]}…"

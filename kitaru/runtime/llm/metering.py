@@ -65,7 +65,7 @@ def _reported_cost(usage: Mapping[str, object], headers: Mapping[str, str]) -> t
     """The cost in USD and where it stood: OpenRouter's, a gateway's, LiteLLM's header."""
     said = usage.get("cost")
     upstream = _fields(usage.get("cost_details")).get("upstream_inference_cost")
-    own = _amount(_fields(said).get("total_cost") if isinstance(said, Mapping) else said)
+    own = _amount(_fields(cast("object", said)).get("total_cost") if isinstance(said, Mapping) else said)
     if own is not None:
         if usage.get("is_byok") is True and (theirs := _amount(upstream)) is not None:
             return own + theirs, "usage.cost + usage.cost_details.upstream_inference_cost"

@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from kitaru.domain.errors import KitaruUsageError
-from kitaru.runtime.llm.protocol import CallFailed, Metered
+from kitaru.runtime.llm.protocol import CallFailedError, Metered
 
 _WRAPPED = "value"
 """Providers take objects only: the field of the object around what is none."""
@@ -24,7 +24,7 @@ class OutputType:
         if inspect.isroutine(kind):
             raise KitaruUsageError(f"output_type is the function {kind.__name__!r}; give a type, and call it yourself")
         try:
-            self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+            self._adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", kind))
             schema = self._adapter.json_schema()
         except Exception as error:
             raise KitaruUsageError(
@@ -39,12 +39,12 @@ class OutputType:
         return self._adapter.dump_python(value, mode="json")
 
     def value_of(self, text: str, metered: Metered, *, is_mock: bool = False) -> object:
-        """The value that a JSON text is. Raises CallFailed that says where it does not fit."""
+        """The value that a JSON text is. Raises CallFailedError that says where it does not fit."""
         try:
             found: object = json.loads(text)
         except (ValueError, RecursionError):
-            raise CallFailed(
-                "the answer is no JSON, although it was asked for", "llm-output", is_retryable=not is_mock, metered=metered
+            raise CallFailedError(
+                "the answer is no JSON, although it was asked for", code="llm-output", is_retryable=not is_mock, metered=metered
             ) from None
         if self.is_wrapped and isinstance(found, dict) and set(cast("dict[str, object]", found)) == {_WRAPPED}:
             found = cast("dict[str, object]", found)[_WRAPPED]
@@ -55,8 +55,8 @@ class OutputType:
                 f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}"
                 for each in wrong.errors(include_url=False, include_input=False, include_context=False)[:_MAX_SAID]
             )
-            raise CallFailed(
-                f"the answer does not fit output_type: {said}", "llm-output", is_retryable=not is_mock, metered=metered
+            raise CallFailedError(
+                f"the answer does not fit output_type: {said}", code="llm-output", is_retryable=not is_mock, metered=metered
             ) from None
 
 

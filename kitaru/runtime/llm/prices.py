@@ -22,7 +22,10 @@ class Estimate(NamedTuple):
 
 
 def check() -> None:
-    """Refuse a setting that cannot be kept, before anything is paid. Raises KitaruUsageError and KitaruFeatureNotAvailableError."""
+    """Refuse a setting that cannot be kept, before anything is paid.
+
+    Raises KitaruUsageError, and KitaruFeatureNotAvailableError that says what to install.
+    """
     named = os.environ.get(_VARIABLE)
     if not named:
         return

@@ -77,7 +77,7 @@ _LONGEST_NAME = 200
 
 
 def _checked_message(place: int, message: object) -> Message:
-    fields = cast("Mapping[object, object]", message) if isinstance(message, Mapping) else {}
+    fields: Mapping[object, object] = cast("Mapping[object, object]", message) if isinstance(message, Mapping) else {}
     if set(fields) != {"role", "content"}:
         raise KitaruUsageError(f"message {place} has to have role and content and nothing else; {_FORM}")
     if fields["role"] not in ROLES:

@@ -1,6 +1,6 @@
 """What one try of an LLM call asks of a provider, what it gets back, and where another provider is put in.
 
-A provider is anything with `async def answer(self, request) -> Answer` that raises CallFailed. The one that is used
+A provider is anything with `async def answer(self, request) -> Answer` that raises CallFailedError. The one that is used
 otherwise stands on pydantic-ai (`direct`). It is called on a loop of Kitaru's own, in one thread for the process.
 """
 
@@ -68,7 +68,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-class CallFailed(Exception):
+class CallFailedError(Exception):
     """A try gave no answer. `code` becomes the error's; `metered` is what the response says all the same.
 
     is_retryable: whether the same request may well succeed. retry_after: seconds that the provider asks to wait.
@@ -77,8 +77,8 @@ class CallFailed(Exception):
     def __init__(
         self,
         message: str,
-        code: str = "llm-failed",
         *,
+        code: str = "llm-failed",
         is_retryable: bool = False,
         retry_after: float | None = None,
         metered: Metered | None = None,
@@ -95,7 +95,7 @@ class Provider(Protocol):
     """Who answers."""
 
     async def answer(self, request: Request) -> Answer:
-        """One try; raises CallFailed. It is cancelled past the request's timeout."""
+        """One try; raises CallFailedError. It is cancelled past the request's timeout."""
         ...
 
 

@@ -7,18 +7,18 @@ from typing import Literal, cast
 
 from kitaru.domain.ids import uuid7
 from kitaru.domain.usage import TokenUsage, UsageCost, UsageRecord
-from kitaru.runtime import usage
 from kitaru.runtime.clock import installed
 from kitaru.runtime.llm import choice, prices
 from kitaru.runtime.llm.protocol import Metered
 from kitaru.runtime.llm.redaction import Redactor
+from kitaru.runtime.usage import record_usage
 
 Status = Literal["completed", "failed", "interrupted"]
 ADAPTER, SURFACE = "kitaru.llm", "direct_llm"
 
 
 def record(
-    name: str,
+    name: str | None,
     model: str | None,
     chosen: choice.Chosen | None,
     metered: Metered,
@@ -28,13 +28,15 @@ def record(
     redactor: Redactor,
 ) -> None:
     """Append it to the attempt that is running. `chosen` is None for a mocked answer: of that nobody knows who pays."""
-    requested, provider, asked_for = choice.describe(model) if chosen is None else (chosen.requested, chosen.provider, chosen.model)
+    requested, provider, asked_for = (
+        choice.describe(model) if chosen is None else (chosen.requested, chosen.provider, chosen.model)
+    )
     said = cast("dict[str, object]", redactor.value(metered.raw)) if metered.raw is not None else None
     cost, more = _cost(provider or "", asked_for or "", metered)
     record_id = uuid7(installed().now() // 1000, int.from_bytes(os.urandom(10)))
     answered_by = redactor.text(metered.model) if metered.model is not None else None
     is_paid = chosen is not None and (status == "completed" or metered.is_metered)
-    usage.record_usage(
+    record_usage(
         UsageRecord(
             record_id=record_id,
             event_id=redactor.text(metered.response_id) if metered.response_id is not None else record_id,
@@ -77,7 +79,3 @@ def _cost(provider: str, model: str, metered: Metered) -> tuple[UsageCost, tuple
     return UsageCost(
         estimated_cost_usd=guess.cost_usd, source="list_price", source_label="genai-prices", pricing_version=guess.version
     ), ()
-
-
-def check_budget() -> None:
-    """Refuse the next call when the execution's budget is used up. Raises KitaruBudgetExceededError."""

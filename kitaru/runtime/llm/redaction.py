@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import cast
@@ -39,6 +40,38 @@ class Redactor:
         if isinstance(value, (list, tuple)):
             return [self.value(each) for each in cast("Iterable[object]", value)]
         return value
+
+
+class _Unsaid(logging.Filter):
+    """Takes credentials out of what the SDKs log of a request and its response."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[str, None] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        cleaned = Redactor(self.known).text(message)
+        if cleaned != message:
+            record.msg, record.args = cleaned, None
+        return True
+
+
+_unsaid = _Unsaid()
+_LOGGERS = (
+    *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")), "httpx2",
+    "openai._base_client", "anthropic._base_client",
+)  # fmt: skip
+_MAX_KNOWN = 1_000
+
+
+def keep_from_logs(credential: str) -> None:
+    """From now on the SDKs' loggers do not say it: at DEBUG they tell whole responses, and one may repeat it."""
+    if not _unsaid.known:
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_unsaid)
+    if len(_unsaid.known) < _MAX_KNOWN:
+        _unsaid.known[credential] = None
 
 
 def ambient() -> list[str]:

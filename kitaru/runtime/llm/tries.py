@@ -19,9 +19,10 @@ from kitaru.runtime import facts
 from kitaru.runtime.leaving import RunnerLeaves
 from kitaru.runtime.llm import choice, failing, loop, prices, protocol, recording
 from kitaru.runtime.llm.outputs import OutputType
-from kitaru.runtime.llm.protocol import Answer, CallFailed, Message, Metered, Request
+from kitaru.runtime.llm.protocol import Answer, CallFailedError, Message, Metered, Request
 from kitaru.runtime.llm.redaction import Redactor, ambient
 from kitaru.runtime.scope import CallScope, current
+from kitaru.runtime.usage import check_budget
 
 _FIRST_PAUSE, _LONGEST_BACKOFF = 1.0, 30.0
 
@@ -51,21 +52,23 @@ class Asked:
 
 
 class _Result(NamedTuple):
-    """What an exchange came to, and how long it took. `chosen` is None where the choice failed or a mock answered."""
+    """What an exchange came to, and how long it took. `refused`: no request was made."""
 
     value: object = None
+    refused: KitaruError | None = None
     answer: Answer | None = None
-    failed: CallFailed | None = None
+    failed: CallFailedError | None = None
     latency_ms: float = 0
 
 
 class Call:
     """A call by name. Its tries are made one after the other."""
 
-    def __init__(self, asked: Asked, name: str) -> None:
+    def __init__(self, asked: Asked, name: str | None) -> None:
         self.asked = asked
         self.name = name
-        self.failed: CallFailed | None = None
+        """What it is called; None until its checkpoint has an id."""
+        self.failed: CallFailedError | None = None
         """Why the last try gave no answer."""
         self._has_saved_prompt = False
         self._chosen: choice.Chosen | None = None
@@ -113,7 +116,7 @@ class Call:
         """What goes before the request: the budget, the model and its credential, the prompt's artifact."""
         self.failed = None
         prices.check()
-        recording.check_budget()
+        check_budget()
         if choice.mock_response() is None:
             self._chosen = choice.choose(self.asked.model)
             self._redactor = Redactor((*self._chosen.credentials, *ambient()))
@@ -142,7 +145,8 @@ class Call:
         began = time.perf_counter()
         answer: Answer | None = None
         value: object = None
-        failed: CallFailed | None = None
+        failed: CallFailedError | None = None
+        refused: KitaruError | None = None
         try:
             if chosen is None:
                 answer = Answer(mocked or "")
@@ -154,16 +158,16 @@ class Call:
                         answer = await provider.answer(self._request(chosen))
                 except TimeoutError:
                     raise failing.timed_out(asked.timeout) from None
-            value = answer.text
+            value = text = self._redactor.text(answer.text)  # one that came back in an answer has leaked
             if asked.output is not None:
-                value = asked.output.value_of(answer.text, answer.metered, is_mock=chosen is None)
-        except CallFailed as error:
+                value = asked.output.value_of(text, answer.metered, is_mock=chosen is None)
+        except CallFailedError as error:
             failed = error.with_traceback(None)
         except KitaruError as error:
-            failed = CallFailed(error.message, error.code)
+            refused = error.with_traceback(None)
         except Exception as error:
-            failed = CallFailed(f"the provider raised {type(error).__name__}: {error}", "llm-failed")
-        return _Result(value, answer, failed, (time.perf_counter() - began) * 1000)
+            failed = CallFailedError(f"the provider raised {type(error).__name__}: {error}", code="llm-failed")
+        return _Result(value, refused, answer, failed, (time.perf_counter() - began) * 1000)
 
     def _request(self, chosen: choice.Chosen) -> Request:
         asked = self.asked
@@ -181,32 +185,27 @@ class Call:
 
     def _settle(self, result: _Result) -> object:
         """Record what the try used and the answer, and give it. Raises KitaruRuntimeError."""
+        if result.refused is not None:
+            raise result.refused
         failed = self.failed = result.failed
         metered = failed.metered if failed is not None else result.answer.metered if result.answer is not None else Metered()
         warnings = () if result.answer is None else result.answer.warnings
         self._record("completed" if failed is None else "failed", metered, result.latency_ms, warnings)
         if failed is None:
-            value = self._without_credentials(result)
-            plain = value if self.asked.output is None else self.asked.output.plain(value)
+            plain = result.value if self.asked.output is None else self.asked.output.plain(result.value)
             facts.save(f"{self.name}_response", plain, type="response")
-            return value
+            return result.value
         whom = "" if self._chosen is None else f" of {self._chosen.resolved}"
         raise KitaruRuntimeError(
             self._redactor.text(f"the LLM call {self.name!r}{whom} failed: {failed.message}"), code=failed.code
         )
-
-    def _without_credentials(self, result: _Result) -> object:
-        """The answer; a text in which a credential came back loses it."""
-        return self._redactor.text(result.value) if isinstance(result.value, str) else result.value
 
     def _interrupted(self, started: float) -> None:
         with suppress(KitaruError, RunnerLeaves):
             self._record("interrupted", Metered(), (time.perf_counter() - started) * 1000, ())
 
     def _record(self, status: recording.Status, metered: Metered, latency_ms: float, warnings: tuple[str, ...]) -> None:
-        recording.record(
-            self.name, self.asked.model, self._chosen, metered, latency_ms, status, warnings, self._redactor
-        )
+        recording.record(self.name, self.asked.model, self._chosen, metered, latency_ms, status, warnings, self._redactor)
 
 
 def _direct(provider: str) -> protocol.Provider:
