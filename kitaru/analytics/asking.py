@@ -7,15 +7,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from kitaru.analytics import words as w
-from kitaru.analytics.grammar import Grouping, Query
+from kitaru.analytics.grammar import Grouping, Metric, Query
 from kitaru.analytics.keys import EXACT, Key, label_of
 from kitaru.analytics.statement import Statement, Word
 from kitaru.analytics.zones import QUARTER, SECOND, UNITS, YEAR_ONE, Shift, are_quarters
 from kitaru.projections.listing.filters import Condition
 
 BASE, TAIL = 0, 1
-Value = tuple[str, str | None]
-"""What is measured: a source, and the key when it is metadata."""
+Value = tuple[str, str | None, bool]
+"""What is measured: a source, the key when it is metadata, and whether only how many differ is asked."""
 
 _TABLES = {"executions": "executions", "checkpoints": "calls", "llm_usage": "usage"}
 
@@ -35,7 +35,11 @@ class Scene(NamedTuple):
 
 def values_of(query: Query) -> list[Value]:
     """The distinct sources of a query's metrics."""
-    return list(dict.fromkeys((metric.source, metric.metadata_key) for metric in query.metrics))
+    return list(dict.fromkeys(map(_value_of, query.metrics)))
+
+
+def _value_of(metric: Metric) -> Value:
+    return metric.source, metric.metadata_key, metric.aggregation == "count_distinct"
 
 
 def keys_of(query: Query) -> list[str]:
@@ -53,7 +57,7 @@ def ask(query: Query, scene: Scene) -> Statement:
     made.say(w.COUNT)
     for metric in query.metrics:
         before, after = w.AGGREGATES[metric.aggregation]
-        made.say(w.COMMA, before, values.index((metric.source, metric.metadata_key)), after)
+        made.say(w.COMMA, before, values.index(_value_of(metric)), after)
     for place, part in enumerate(scene.parts):
         made.say(w.UNION if place else w.FROM_PARTS).add(_Part(query, scene, part).select(values))
     if not query.groupings:
@@ -143,11 +147,13 @@ class _Part:
         return made.say(w.DIVIDED, units(UNITS[granularity]), w.MONTH_END if granularity == "month" else w.TIME_END)
 
     def _value(self, value: Value) -> Statement:
-        source, key = value
+        source, key, is_distinct = value
         if key is None:
             return Statement().say(w.SOURCES[self._asked.subject][source])
         found = self._scene.keys[key]
         number = self._column(key, "number")
+        if found.has_big and found.has_floats and is_distinct:  # 2**53 + 1 is another number than 2**53
+            return Statement().say(w.NUMBERED[0], *number, w.NUMBERED[1], *self._column(key, "label"), w.NUMBERED[2])
         if found.has_big and not found.has_floats:
             return Statement().say(w.BIG[0], *self._column(key, "exact"), w.BIG[1], *number, w.BIG[2])
         return Statement().say(*number)

@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from reprlib import Repr
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, Unpack, cast
+from typing import Literal, NamedTuple, TypedDict, Unpack, cast
 
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS
-from kitaru.projections.listing.filters import STATUSES, Filters, make_filters, make_statuses
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from kitaru.projections.listing.filters import STATUSES, Filters, Selection, make_filters, make_statuses
 
 Subject = Literal["executions", "checkpoints", "llm_usage"]
 
@@ -125,18 +122,6 @@ class ExecutionStatisticsMetric:
 
 GroupBy = str | ExecutionStatisticsGrouping | Mapping[str, object]
 MetricSpec = str | ExecutionStatisticsMetric | Mapping[str, object]
-
-
-class Selection(TypedDict, total=False):
-    """Which ones, as a user gives it; as in `client.executions.list`."""
-
-    flow: str | None
-    status: str | Iterable[str] | None
-    stack: str | None
-    tags: str | Iterable[str] | None
-    since: datetime | str | None
-    until: datetime | str | None
-    where: Mapping[str, object] | None
 
 
 class Asked(TypedDict, total=False):

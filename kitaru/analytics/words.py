@@ -104,6 +104,7 @@ HOT_COLUMNS: Final[Mapping[str, str]] = {"label": "_label", "number": "_number",
 READ: Final = "x"
 READ_COLUMNS: Final[Mapping[str, str]] = {"label": ".label", "number": ".number_value", "exact": ".exact"}
 ABSENT: Final = "CAST(NULL AS VARCHAR)"
+NUMBERED: Final = ("CASE WHEN ", " IS NOT NULL THEN ", " END")
 BIG: Final = ("coalesce(CAST(", " AS HUGEINT), CAST(", " AS HUGEINT))")
 
 # --- filters ---

@@ -26,9 +26,17 @@ from kitaru.domain.errors import (
 if TYPE_CHECKING:
     from typer._click.core import Context
 
-_TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working", "kitaru.cli.serving")
+_TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working", "kitaru.cli.serving", "kitaru.cli.exporting")
 _GROUPS = {
-    "executions": ("kitaru.cli.executions", "kitaru.cli.logs", "kitaru.cli.answering", "kitaru.cli.steering"),
+    "executions": (
+        "kitaru.cli.executions",
+        "kitaru.cli.logs",
+        "kitaru.cli.answering",
+        "kitaru.cli.steering",
+        "kitaru.cli.statistics",
+    ),
+    "checkpoints": ("kitaru.cli.checkpoints",),
+    "llm-usage": ("kitaru.cli.llm_usage",),
     "artifacts": ("kitaru.cli.artifacts",),
     "stack": ("kitaru.cli.stacks",),
     "model": ("kitaru.cli.models",),

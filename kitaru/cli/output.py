@@ -68,7 +68,9 @@ def prepare(argv: Sequence[str]) -> None:
             reconfigure(errors="backslashreplace")
 
 
-_GROUPED = (["executions"], ["artifacts"], ["stack"], ["model"], ["secrets"], ["store"])
+_GROUPED = tuple(
+    [name] for name in ("executions", "checkpoints", "llm-usage", "artifacts", "stack", "model", "secrets", "store")
+)
 _VALUED = ("-o", "--output", "--store", "--project")
 
 
@@ -124,12 +126,17 @@ def print_event(command: str, event: Event, item: object) -> None:
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Comma-separated values; what is no scalar stands as JSON."""
+    print_csv_rows(columns, ([row.get(column) for column in columns] for row in rows))
+
+
+def print_csv_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """The same of rows whose columns may share a name."""
     import csv
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([clean(name) for name in header])
     for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
+        writer.writerow([_cell(value) for value in row])
 
 
 def _cell(value: object) -> str:
@@ -140,6 +147,7 @@ def _cell(value: object) -> str:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
     """Rows under a header. Cells are stored text: they are cleaned here. `spare` columns give way on a narrow terminal."""
+    header = [clean(name) for name in header]
     cleaned = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         _draw(header, cleaned, spare)
@@ -164,7 +172,7 @@ def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[
             columns = [column for column in columns if column[0] != name]
     table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0))
     for place, column in enumerate(columns):
-        table.add_column(column[0], overflow="fold", no_wrap=place == 0)
+        table.add_column(Text(column[0]), overflow="fold", no_wrap=place == 0)
     for row in zip(*(column[1:] for column in columns), strict=True):
         table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     console.print(table)

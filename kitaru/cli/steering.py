@@ -31,9 +31,9 @@ from kitaru.cli.typed import conditions, read_object
 from kitaru.domain.errors import KitaruUsageError
 
 if TYPE_CHECKING:
-    from kitaru.client.bulk import Selection
     from kitaru.client.client import KitaruClient
     from kitaru.client.models import BulkItem
+    from kitaru.projections.listing import Selection
     from kitaru.runtime.runner import Runner
     from kitaru.settings import StoreChoice
 

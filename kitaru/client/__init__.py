@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kitaru.analytics.grammar import ExecutionStatisticsGrouping as ExecutionStatisticsGrouping
+    from kitaru.analytics.grammar import ExecutionStatisticsMetric as ExecutionStatisticsMetric
     from kitaru.client.client import KitaruClient as KitaruClient
     from kitaru.client.models import ArtifactRef as ArtifactRef
     from kitaru.client.models import BulkItem as BulkItem
@@ -13,15 +15,24 @@ if TYPE_CHECKING:
     from kitaru.client.models import ErrorInfo as ErrorInfo
     from kitaru.client.models import Execution as Execution
     from kitaru.client.models import ExecutionEvent as ExecutionEvent
+    from kitaru.client.models import ExportedTable as ExportedTable
+    from kitaru.client.models import ExportReport as ExportReport
     from kitaru.client.models import FailureInfo as FailureInfo
     from kitaru.client.models import FrozenExecutionSpec as FrozenExecutionSpec
     from kitaru.client.models import LogEntry as LogEntry
     from kitaru.client.models import PendingWait as PendingWait
     from kitaru.client.models import StoreInfo as StoreInfo
+    from kitaru.client.statistics import CheckpointStatistics as CheckpointStatistics
+    from kitaru.client.statistics import CheckpointStatisticsGroup as CheckpointStatisticsGroup
+    from kitaru.client.statistics import ExecutionStatistics as ExecutionStatistics
+    from kitaru.client.statistics import ExecutionStatisticsGroup as ExecutionStatisticsGroup
+    from kitaru.client.statistics import LLMUsageStatistics as LLMUsageStatistics
+    from kitaru.client.statistics import LLMUsageStatisticsGroup as LLMUsageStatisticsGroup
     from kitaru.domain.errors import FailureOrigin as FailureOrigin
     from kitaru.domain.status import ExecutionStatus as ExecutionStatus
 
 _HOMES = {
+    "kitaru.analytics.grammar": ("ExecutionStatisticsGrouping", "ExecutionStatisticsMetric"),
     "kitaru.client.client": ("KitaruClient",),
     "kitaru.client.models": (
         "ArtifactRef",
@@ -31,11 +42,21 @@ _HOMES = {
         "ErrorInfo",
         "Execution",
         "ExecutionEvent",
+        "ExportReport",
+        "ExportedTable",
         "FailureInfo",
         "FrozenExecutionSpec",
         "LogEntry",
         "PendingWait",
         "StoreInfo",
+    ),
+    "kitaru.client.statistics": (
+        "CheckpointStatistics",
+        "CheckpointStatisticsGroup",
+        "ExecutionStatistics",
+        "ExecutionStatisticsGroup",
+        "LLMUsageStatistics",
+        "LLMUsageStatisticsGroup",
     ),
     "kitaru.domain.errors": ("FailureOrigin",),
     "kitaru.domain.status": ("ExecutionStatus",),
@@ -47,14 +68,24 @@ __all__ = [
     "BulkItem",
     "CheckpointAttempt",
     "CheckpointCall",
+    "CheckpointStatistics",
+    "CheckpointStatisticsGroup",
     "ErrorInfo",
     "Execution",
     "ExecutionEvent",
+    "ExecutionStatistics",
+    "ExecutionStatisticsGroup",
+    "ExecutionStatisticsGrouping",
+    "ExecutionStatisticsMetric",
     "ExecutionStatus",
+    "ExportReport",
+    "ExportedTable",
     "FailureInfo",
     "FailureOrigin",
     "FrozenExecutionSpec",
     "KitaruClient",
+    "LLMUsageStatistics",
+    "LLMUsageStatisticsGroup",
     "LogEntry",
     "PendingWait",
     "StoreInfo",

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from kitaru import compose
 from kitaru.client.access import Access
 from kitaru.client.models import BulkItem, ErrorInfo, Execution
 from kitaru.domain.errors import KitaruError, KitaruUsageError
+from kitaru.projections.listing import Selection
 
 if TYPE_CHECKING:
     from kitaru.client.executions import Executions
 
 _LOOK_SECONDS = 0.05
-
-
-class Selection(TypedDict, total=False):
-    """Which executions, as in `client.executions.list`."""
-
-    flow: str | None
-    status: str | Iterable[str] | None
-    stack: str | None
-    tags: str | Iterable[str] | None
-    since: datetime | str | None
-    until: datetime | str | None
-    where: Mapping[str, object] | None
 
 
 def cancel_all(executions: Executions, selection: Selection, *, dry_run: bool) -> list[BulkItem]:

@@ -14,8 +14,8 @@ from kitaru.domain.errors import KitaruError, KitaruStateError, KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS, MAX_TAGS
 
 if TYPE_CHECKING:
-    from kitaru.client.bulk import Selection
     from kitaru.client.models import BulkItem, Execution
+    from kitaru.projections.listing import Selection
 
 logger = logging.getLogger("kitaru")
 

@@ -23,10 +23,12 @@ from kitaru.projections.listing import (
 )
 
 if TYPE_CHECKING:
+    from kitaru.analytics.grammar import Asked, GroupBy, MetricSpec
     from kitaru.client.client import KitaruClient
     from kitaru.client.logs import LogTail
     from kitaru.client.models import Execution, ExecutionEvent, LogEntry, PendingWait
-    from kitaru.projections.listing import WaitRow
+    from kitaru.client.statistics import ExecutionStatistics
+    from kitaru.projections.listing import Selection, WaitRow
     from kitaru.store.read import Reader
 
 _ROWS = 256
@@ -109,6 +111,34 @@ class Reading:
         if not found:
             raise self._access.not_found("execution that matches")
         return self.get(found[0].exec_id)
+
+    def statistics(  # noqa: PLR0913  (the surface's)
+        self,
+        *,
+        group_by: GroupBy | Iterable[GroupBy] = (),
+        metrics: MetricSpec | Iterable[MetricSpec] = (),
+        flow: str | None = None,
+        status: Status | None = None,
+        stack: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, object] | None = None,
+        timezone: str = "UTC",
+        max_groups: int = 1000,
+    ) -> ExecutionStatistics:
+        """Executions counted by group, with metrics, filtered as in `list`; what is committed now is in it.
+
+        group_by: "status", "flow", "stack", "tag", "time:day", "metadata:<key>". metrics: "<name>:<source>:<aggregation>",
+        "<name>:metadata:<key>:<aggregation>". timezone: of the times. Raises KitaruUsageError that names the choices.
+        """
+        from kitaru.client.statistics import execution_statistics
+
+        selection: Selection = {
+            "flow": flow, "status": status, "stack": stack, "tags": tags, "since": since, "until": until, "where": where,
+        }  # fmt: skip
+        asked: Asked = {"group_by": group_by, "metrics": metrics, "timezone": timezone, "max_groups": max_groups}
+        return execution_statistics(self._access, selection, **asked)
 
     @overload
     def events(self, exec_id: str, follow: Literal[False] = False) -> list[ExecutionEvent]: ...

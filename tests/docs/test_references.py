@@ -16,6 +16,7 @@ import kitaru
 from kitaru.cli.app import build, code_of
 from kitaru.client.artifacts import Artifacts
 from kitaru.client.executions import Executions
+from kitaru.client.statistics import Checkpoints, LLMUsage
 from kitaru.domain import errors, limits
 from kitaru.runtime.checkpoint import Checkpoint
 from kitaru.runtime.flow import Flow
@@ -63,6 +64,8 @@ OWNERS: dict[str, tuple[Any, ...]] = {
     "FlowHandle": (FlowHandle,),
     "KitaruClient": (kitaru.KitaruClient,),
     "client.executions": (Executions,),
+    "client.checkpoints": (Checkpoints,),
+    "client.llm_usage": (LLMUsage,),
     "client.artifacts": (Artifacts,),
 }
 

@@ -5,7 +5,7 @@ Reads the tables of kitaru.projections.executions and waits; imports no event cl
 
 from __future__ import annotations
 
-from kitaru.projections.listing.filters import Condition, Filters, make_filters
+from kitaru.projections.listing.filters import Condition, Filters, Selection, make_filters
 from kitaru.projections.listing.rows import (
     ExecutionRow,
     WaitRow,
@@ -21,6 +21,7 @@ __all__ = [
     "Condition",
     "ExecutionRow",
     "Filters",
+    "Selection",
     "WaitRow",
     "count_by_status",
     "find_numbers",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypedDict, cast
 
 from kitaru.domain.errors import KitaruUsageError
 
@@ -43,6 +43,18 @@ class Filters(NamedTuple):
     since: int | None = None
     until: int | None = None
     where: tuple[Condition, ...] = ()
+
+
+class Selection(TypedDict, total=False):
+    """Filters as a user gives them."""
+
+    flow: str | None
+    status: str | Iterable[str] | None
+    stack: str | None
+    tags: str | Iterable[str] | None
+    since: datetime | str | None
+    until: datetime | str | None
+    where: Mapping[str, object] | None
 
 
 def make_filters(
