@@ -139,7 +139,7 @@ def running(answers: Step) -> Iterator[Server]:
 # --- what both do -----------------------------------------------------------------------------------------------------
 
 
-def refuses(status: int, message: str = "no", code: str | None = None, **headers: str) -> Step:
+def refuses(status: int, message: str = "no", code: str | int | None = None, **headers: str) -> Step:
     """An error, with further headers (`retry_after="2"`)."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda server, asked: Reply(status, {"error": {"message": message, "type": "error", "code": code}}, named)
@@ -225,12 +225,14 @@ def completes(
             counted["completion_tokens_details"] = {"reasoning_tokens": reasoning}
         if cost is not None:
             counted["cost"] = cost / 1_000_000
+        more = {"provider": "OpenAI"} if asked.path.startswith("/api/") else {}  # OpenRouter says who it asked
         return Reply(
             body={
                 "id": served.id, "object": "chat.completion", "created": 1_700_000_000,
                 "model": f"{asked.body['model']}-2026",
                 "choices": [{"index": 0, "message": said, "finish_reason": "tool_calls" if has_tools else finish}],
                 "usage": counted if usage is None else usage,
+                **more,
             }
         )  # fmt: skip
 

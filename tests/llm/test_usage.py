@@ -79,6 +79,16 @@ def test_openrouter_is_asked_for_its_cost_and_gives_it(openai: Server, monkeypat
     assert openai.asked[0].body["usage"] == {"include": True}
 
 
+def test_openrouters_error_in_a_good_response_is_its_error(
+    openai: Server, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setenv("OPENROUTER_BASE_URL", f"{openai.url}/api/v1")
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    openai.script = [refuses(200, "slow down", 429)]
+    assert start(model="openrouter/openai/gpt-4o-mini").wait(60) == "four"
+    assert len(openai.asked) == 2
+
+
 def test_list_prices_are_estimates_and_only_where_asked_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITARU_PRICES", "genai-prices")
     cost = record_of(model=server.model)["cost"]
@@ -97,7 +107,6 @@ def test_a_reported_cost_goes_before_the_list_price(openai: Server, monkeypatch:
 
 def test_a_model_without_a_list_price_has_no_cost(openai: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITARU_PRICES", "genai-prices")
-    openai.answers = lambda server, asked: completes()(server, asked)
     cost = record_of(model="openai/nobody-sells-this")["cost"]
     assert (cost["actual_cost_usd"], cost["estimated_cost_usd"], cost["source"]) == (None, None, "none")
 

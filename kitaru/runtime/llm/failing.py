@@ -43,7 +43,9 @@ def of_sdk(error: Exception, status: int | None, headers: Mapping[str, str], bod
         return CallFailedError("the connection broke while the provider answered", code="llm-connection", is_retryable=True)
     if status is not None:
         begins = _cut(body if isinstance(body, str) else json.dumps(body), _MAX_SHOWN)
-        return CallFailedError(f"the provider's answer is not in its format: {begins}", code="llm-malformed", is_retryable=True)
+        return CallFailedError(
+            f"the provider's answer is not in its format: {begins}", code="llm-malformed", is_retryable=True
+        )
     return CallFailedError(f"the request could not be made ({_cut(error)})", code="llm-request")
 
 

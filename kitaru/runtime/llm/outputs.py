@@ -44,7 +44,10 @@ class OutputType:
             found: object = json.loads(text)
         except (ValueError, RecursionError):
             raise CallFailedError(
-                "the answer is no JSON, although it was asked for", code="llm-output", is_retryable=not is_mock, metered=metered
+                "the answer is no JSON, although it was asked for",
+                code="llm-output",
+                is_retryable=not is_mock,
+                metered=metered,
             ) from None
         if self.is_wrapped and isinstance(found, dict) and set(cast("dict[str, object]", found)) == {_WRAPPED}:
             found = cast("dict[str, object]", found)[_WRAPPED]

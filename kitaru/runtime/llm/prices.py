@@ -53,10 +53,12 @@ def estimate(provider: str, model: str, metered: Metered) -> Estimate | None:
         "cache_write_tokens": metered.cache_write_tokens,
     }
     usage = genai_prices.Usage(**{name: count for name, count in used.items() if count is not None})
-    try:
-        price = genai_prices.calc_price(usage, metered.model or model, provider_id=provider).total_price
-    except LookupError:
-        return Estimate(None, version)
-    except Exception as error:
-        return Estimate(None, version, f"{_CALCULATOR} failed: {type(error).__name__}")
-    return Estimate(price, version)
+    for name in (metered.model, model):  # what answered, else what was asked: a dated name may not be listed
+        try:
+            if name is not None:
+                return Estimate(genai_prices.calc_price(usage, name, provider_id=provider).total_price, version)
+        except LookupError:
+            continue
+        except Exception as error:
+            return Estimate(None, version, f"{_CALCULATOR} failed: {type(error).__name__}")
+    return Estimate(None, version)
