@@ -65,7 +65,7 @@ def mock_response() -> str | None:
     return os.environ.get(MOCK) or None
 
 
-def choose(model: str | None) -> Chosen:
+def choose(model: str | None, *, needs_key: bool = True) -> Chosen:
     """The model of a call. Raises KitaruUsageError for one that nobody knows, KitaruRuntimeError without a credential."""
     requested, alias = _named(model)
     full = alias.model if alias is not None else aliases.checked_model(requested)
@@ -74,7 +74,7 @@ def choose(model: str | None) -> Chosen:
     base_url = (alias.base_url if alias is not None else None) or _url(provider, home)
     secrets = _secret_values(alias)
     key = os.environ.get(home.key) or _from_secret(secrets, home.key)
-    if key is None and home.needs_key and not (alias is not None and alias.base_url is not None):
+    if key is None and needs_key and home.needs_key and not (alias is not None and alias.base_url is not None):
         raise KitaruRuntimeError(_missing_key(full, home, alias), code="llm-credentials")
     if key is not None and not (key.isascii() and key.isprintable()):
         raise KitaruRuntimeError(

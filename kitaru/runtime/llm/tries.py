@@ -118,7 +118,7 @@ class Call:
         prices.check()
         check_budget()
         if choice.mock_response() is None:
-            self._chosen = choice.choose(self.asked.model)
+            self._chosen = choice.choose(self.asked.model, needs_key=protocol.installed() is None)
             self._redactor = Redactor((*self._chosen.credentials, *ambient()))
         if not self._has_saved_prompt:
             facts.save(f"{self.name}_prompt", self.asked.prompt, type="prompt")
