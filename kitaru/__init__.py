@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from kitaru.runtime.llm.call import llm as llm
     from kitaru.runtime.llm.call import llm_async as llm_async
     from kitaru.runtime.options import ImageSettings as ImageSettings
+    from kitaru.runtime.usage import check_budget as check_budget
+    from kitaru.runtime.usage import record_usage as record_usage
     from kitaru.runtime.waits import sleep as sleep
     from kitaru.runtime.waits import sleep_async as sleep_async
     from kitaru.runtime.waits import wait as wait
@@ -92,6 +94,7 @@ _HOMES = {
     "kitaru.runtime.flow": ("FlowHandle", "flow"),
     "kitaru.runtime.llm.call": ("llm", "llm_async"),
     "kitaru.runtime.options": ("ImageSettings",),
+    "kitaru.runtime.usage": ("check_budget", "record_usage"),
     "kitaru.runtime.waits": ("sleep", "sleep_async", "wait", "wait_async"),
     "kitaru.secrets": ("create_secret", "delete_secret", "get_secret"),
     "kitaru.settings": ("configure", "connect"),
@@ -122,6 +125,7 @@ __all__ = [
     "KitaruWaitExpiredError",
     "KitaruWaitValidationError",
     "__version__",
+    "check_budget",
     "checkpoint",
     "configure",
     "connect",
@@ -139,6 +143,7 @@ __all__ = [
     "load",
     "log",
     "progress",
+    "record_usage",
     "save",
     "sleep",
     "sleep_async",

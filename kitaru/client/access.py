@@ -40,6 +40,7 @@ class Access:
             if self._reader is None and compose.store_exists(self.choice):
                 try:
                     self._reader = compose.open_reader(self.choice)
+                    compose.make_current(self.choice, self._reader)
                 except KitaruBackendError as error:
                     if error.code != "store-absent":
                         raise  # absent: another process is just making it, and has committed nothing
@@ -93,7 +94,9 @@ class Access:
 
     def not_found(self, wanted: str) -> KitaruNotFoundError:
         """The error for what is not there, naming the store and why it is this one."""
-        return KitaruNotFoundError(f"no {wanted} in the store {self.choice.location} ({self.choice.why})")
+        return KitaruNotFoundError(
+            f"no {wanted} in the store {self.choice.location} ({self.choice.why}); see: kitaru executions list"
+        )
 
     def load(self, payload: Payload) -> bytes | None:
         """A payload's bytes, or None when they were erased."""

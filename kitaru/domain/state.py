@@ -25,6 +25,7 @@ from kitaru.domain.events import (
     ExecutionRetried,
     ExecutionStarted,
     ExecutionSuspended,
+    HistoryDropped,
     PayloadErased,
     RunnerClaimed,
     WaitAborted,
@@ -68,6 +69,8 @@ class ExecutionState(NamedTuple):
     woken: bool = False
     """Something can go on although something is awaited: an answer or a moment came in, or a runner left work behind."""
     erased: bool = False
+    reused: int = 0
+    """Calls that took another call's result."""
 
 
 ABSENT = ExecutionState()
@@ -98,7 +101,12 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
         case CheckpointFailed(call=call):
             return state._replace(version=version, failed=state.failed | 1 << call)
         case CheckpointReused(call=call):
-            return state._replace(version=version, calls=max(state.calls, call), completed=state.completed | 1 << call)
+            return state._replace(
+                version=version,
+                calls=max(state.calls, call),
+                completed=state.completed | 1 << call,
+                reused=state.reused | 1 << call,
+            )
         case WaitOpened():
             opened = Pending(event.wait, event.kind, event.name, version, event.expires_at)
             return state._replace(
@@ -124,6 +132,16 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
             return state._replace(version=version, status=status, failed=0, cancel_requested=False)
         case PayloadErased():
             return state._replace(version=version, erased=True)
+        case HistoryDropped():
+            return ExecutionState(
+                version=version,
+                status=event.status,
+                epoch=event.epoch,
+                cancel_requested=event.cancel_requested,
+                waits=event.waits,
+                woken=event.woken,
+                erased=True,
+            )
         case CancelRequested():
             return state._replace(version=version, cancel_requested=True)
         case ExecutionCompleted():

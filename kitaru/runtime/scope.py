@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kitaru.domain.errors import KitaruContextError, KitaruUsageError
 
 if TYPE_CHECKING:
+    from kitaru.runtime.budget import Budget
     from kitaru.runtime.printed import Printed
     from kitaru.runtime.session import Session
 
@@ -102,7 +103,7 @@ class CallScope:
 class RemoteScope:
     """One attempt in a process of its own: what it records is sent to the runner."""
 
-    __slots__ = ("exec_id", "invocation_id", "llm_calls", "name", "printed", "send")
+    __slots__ = ("budget", "exec_id", "invocation_id", "llm_calls", "name", "printed", "send")
 
     def __init__(self, exec_id: str, invocation_id: str, name: str, send: Callable[[dict[str, object]], None]) -> None:
         self.exec_id = exec_id
@@ -111,6 +112,8 @@ class RemoteScope:
         self.send = send
         self.llm_calls: dict[str, int] | None = None
         self.printed: Printed | None = None
+        self.budget: Budget | None = None
+        """What was left when the attempt began, less what it recorded since."""
 
 
 Scope = FlowScope | CallScope | RemoteScope | None

@@ -62,8 +62,8 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             default_cache=checked_cache(_first(flow.cache, settings.cache, _cache_from_environment()), "cache"),
             strict=flow.strict,
             image=_image(_first(given.get("image"), flow.image, settings.image), flow.name),
-            max_cost_usd=flow.settings.max_cost_usd,
-            max_tokens=flow.settings.max_tokens,
+            max_cost_usd=_first(flow.settings.max_cost_usd, flow.max_cost_usd),  # type: ignore[arg-type]
+            max_tokens=_first(flow.settings.max_tokens, flow.max_tokens),  # type: ignore[arg-type]
         ),
         stack=_stack(_first(given.get("stack"), flow.stack)),
         tags=checked_tags((*flow.tags, *flow.settings.tags)),
@@ -110,7 +110,13 @@ def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command:
 
 
 def _existing(flow: Flow[..., R], log: EventLog, exec_id: str, started: ExecutionStarted) -> FlowHandle[R]:
-    first = next(iter(log.read(exec_id, limit=1))).event
+    first = next((recorded.event for recorded in log.read(exec_id, limit=1)), None)
+    if first is None:
+        raise KitaruStateError(
+            f"the idempotency key {started.idempotency_key!r} belongs to the execution {exec_id}, whose events were "
+            "dropped: whether it was asked the same is not known any more; use another key",
+            code="idempotency-conflict",
+        )
     if isinstance(first, ExecutionStarted) and _asked(first) == _asked(started):
         return FlowHandle(log, exec_id, flow, None, takes_over=first.stack == "local")
     raise KitaruStateError(
