@@ -258,12 +258,15 @@ class _Execution:
         return attempt + 1
 
     def _use_model(self, call: int, attempt: int) -> None:
-        for record in range(1 + (self._rng.random() < 0.15)):
+        for place in range(1 + (self._rng.random() < 0.15)):
             self._later(0.8)
-            ident = f"{call}.{attempt}.{record}"
-            used = payload(usage_record(self._rng, ident, call_id(self._exec_id, call), attempt))
-            event = LLMUsageRecorded(at=self._at, call=call, attempt=attempt, record_id=ident, record=used)
-            self._events.append(event)
+            ident = f"{call}.{attempt}.{place}"
+            record, figures = usage_record(self._rng, ident, call_id(self._exec_id, call), attempt)
+            self._events.append(
+                LLMUsageRecorded(
+                    at=self._at, call=call, attempt=attempt, record_id=ident, record=payload(record), figures=figures
+                )
+            )
 
     def _save(self, call: int, attempt: int) -> None:
         value = _OUTPUTS[self._number % len(_OUTPUTS)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import exp
 from random import Random
 
+from kitaru.domain.usage import UNITS, UsageFigures
+
 _MODELS = (
     ("openai", "gpt-5-mini", 0.25, 2.0),
     ("anthropic", "claude-sonnet-4-5", 3.0, 15.0),
@@ -15,14 +17,15 @@ _MODELS = (
 _WEIGHTS = (50, 80, 95, 100)
 
 
-def usage_record(rng: Random, record_id: str, checkpoint_id: str, attempt: int) -> dict[str, object]:
-    """One record of a call that was paid for, or was free."""
+def usage_record(rng: Random, record_id: str, checkpoint_id: str, attempt: int) -> tuple[dict[str, object], UsageFigures]:
+    """One record of a call that was paid for, or was free, and its figures."""
     provider, model, price_in, price_out = rng.choices(_MODELS, cum_weights=_WEIGHTS)[0]
     tokens_in = int(900 * exp(rng.gauss(0, 1))) + 1
     tokens_out = int(250 * exp(rng.gauss(0, 1))) + 1
     cost = round((tokens_in * price_in + tokens_out * price_out) / 1e6, 8)
     source = "none" if price_in == 0 else "provider_reported" if provider == "anthropic" else "calculator"
-    return {
+    latency = round(800 * exp(rng.gauss(0, 0.6)), 1)
+    record = {
         "schema_version": 1,
         "record_id": record_id,
         "event_id": "1",
@@ -43,9 +46,21 @@ def usage_record(rng: Random, record_id: str, checkpoint_id: str, attempt: int) 
             "currency": "USD",
             "source": source,
         },
-        "latency_ms": round(800 * exp(rng.gauss(0, 0.6)), 1),
+        "latency_ms": latency,
         "status": "completed",
         "billing_effect": "incurred",
         "cache_status": "executed",
         "warnings": [],
     }
+    units = round(cost * UNITS)
+    return record, UsageFigures(
+        event_id="1",
+        provider=provider,
+        model=model,
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        total_tokens=tokens_in + tokens_out,
+        actual_cost=units if source == "provider_reported" else None,
+        estimated_cost=units if source == "calculator" else None,
+        latency_us=round(latency * 1000),
+    )

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 THREADS = 2
 MEMORY = "160MB"
 _BUILD_MEMORY = "512MB"
+_EXPORT_MEMORY = "1GB"
 
 _ATTACH_TAIL = "ATTACH ':memory:' AS tail (READ_WRITE)"
 _USE_TAIL = "USE tail"
@@ -48,6 +49,16 @@ def open_sandbox(base: str | None) -> tuple[Duck, Duck]:
 def open_to_build(path: str) -> Duck:
     """A DuckDB on a file that nobody else knows yet."""
     connection = _connect(path, _BUILD_MEMORY, is_read_only=False)
+    for statement in _LOCK:
+        connection.execute(statement)
+    return connection
+
+
+def open_to_write(folder: str) -> Duck:
+    """A DuckDB in memory that reaches no file but those below `folder`."""
+    connection = _connect(":memory:", _EXPORT_MEMORY, is_read_only=False)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET allowed_directories = ?", ([folder],))
     for statement in _LOCK:
         connection.execute(statement)
     return connection

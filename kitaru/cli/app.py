@@ -26,7 +26,7 @@ from kitaru.domain.errors import (
 if TYPE_CHECKING:
     from typer._click.core import Context
 
-_TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working", "kitaru.cli.serving")
+_TOP = ("kitaru.cli.project", "kitaru.cli.running", "kitaru.cli.working", "kitaru.cli.serving", "kitaru.cli.exporting")
 _GROUPS = {
     "executions": (
         "kitaru.cli.executions",

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -15,11 +12,9 @@ from kitaru import compose
 from kitaru.cli import output
 from kitaru.cli.options import Format, Store
 from kitaru.cli.output import Output
+from kitaru.cli.progress import progress_bar
 from kitaru.domain.errors import KitaruNotFoundError
 from kitaru.settings import StoreChoice, resolve_store
-
-_DRAW_SECONDS = 0.1
-_BAR = 30
 
 HELP = "Look after the store."
 
@@ -44,7 +39,7 @@ def info(store: Store = None, form: Format = Output.TEXT) -> None:
 def verify(store: Store = None, form: Format = Output.TEXT) -> int:
     """Check every event, value and row; exit code 1 when something is not as it was written."""
     choice = _existing(store)
-    with _bar("verify") as progress:
+    with progress_bar("verify") as progress:
         report = compose.verify_store(choice, progress)
     problems = [{"kind": found.kind, "where": found.where, "message": found.message} for found in report.problems]
     if form is Output.JSON:
@@ -63,7 +58,7 @@ def rebuild(store: Store = None, form: Format = Output.TEXT) -> None:
     """Make the read models again from the events."""
     choice = _existing(store)
     started = time.monotonic()
-    with _bar("rebuild") as progress:
+    with progress_bar("rebuild") as progress:
         events = compose.rebuild_store(choice, progress)
     seconds = time.monotonic() - started
     if form is Output.JSON:
@@ -79,7 +74,7 @@ def backup(
 ) -> None:
     """Copy the store, as it is now, into a new folder. Flows may go on meanwhile."""
     choice = _existing(store)
-    with _bar("backup") as progress:
+    with progress_bar("backup") as progress:
         compose.backup_store(choice, target, progress)
     copied = os.path.abspath(target)
     if form is Output.JSON:
@@ -93,28 +88,6 @@ def _existing(store: str | None) -> StoreChoice:
     if not compose.store_exists(choice):
         raise KitaruNotFoundError(f"there is no store in {choice.location} ({choice.why}); run a flow, and it is made")
     return choice
-
-
-@contextmanager
-def _bar(what: str) -> Generator[Callable[[int, int], None] | None, None, None]:
-    """A progress bar on stderr when that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    drawn = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal drawn
-        now = time.monotonic()
-        if now - drawn >= _DRAW_SECONDS or done == total:
-            drawn = now
-            filled = _BAR if total == 0 else _BAR * done // total
-            print(f"\r{what} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield progress
-    finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 COMMANDS = {"info": info, "verify": verify, "rebuild": rebuild, "backup": backup}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kitaru.client.models import ErrorInfo as ErrorInfo
     from kitaru.client.models import Execution as Execution
     from kitaru.client.models import ExecutionEvent as ExecutionEvent
+    from kitaru.client.models import ExportedTable as ExportedTable
+    from kitaru.client.models import ExportReport as ExportReport
     from kitaru.client.models import FailureInfo as FailureInfo
     from kitaru.client.models import FrozenExecutionSpec as FrozenExecutionSpec
     from kitaru.client.models import LogEntry as LogEntry
@@ -40,6 +42,8 @@ _HOMES = {
         "ErrorInfo",
         "Execution",
         "ExecutionEvent",
+        "ExportReport",
+        "ExportedTable",
         "FailureInfo",
         "FrozenExecutionSpec",
         "LogEntry",
@@ -74,6 +78,8 @@ __all__ = [
     "ExecutionStatisticsGrouping",
     "ExecutionStatisticsMetric",
     "ExecutionStatus",
+    "ExportReport",
+    "ExportedTable",
     "FailureInfo",
     "FailureOrigin",
     "FrozenExecutionSpec",

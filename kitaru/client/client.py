@@ -10,9 +10,12 @@ from kitaru.client.access import Access
 from kitaru.settings import StoreChoice, refuse_server, resolve_project, resolve_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
     from kitaru.client.artifacts import Artifacts
     from kitaru.client.executions import Executions
-    from kitaru.client.models import StoreInfo
+    from kitaru.client.models import ExportReport, StoreInfo
     from kitaru.client.statistics import Checkpoints, LLMUsage
 
 
@@ -85,6 +88,26 @@ class KitaruClient:
             project=self.project,
             executions={} if reader is None else count_by_status(reader.query, self.project),
         )
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        tables: str | Iterable[str] | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        partition_by: str | Iterable[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ExportReport:
+        """Write the project's executions as Parquet files; into the folder of an earlier export, what is new or changed.
+
+        tables: among executions, checkpoints, attempts, waits, llm_usage, events; without them all six. since, until: as in
+        `executions.list`. partition_by: month, status or both. progress is called with (files done, files to do). Raises
+        KitaruUsageError, KitaruStateError, KitaruBackendError; then the folder reads as before.
+        """
+        from kitaru.client.exporting import export
+
+        return export(self._access, os.fspath(folder), tables, since, until, partition_by, progress)
 
     def close(self) -> None:
         """Close the files that this client reads."""

@@ -247,3 +247,20 @@ class StoreInfo(Snapshot):
     store_id: str | None
     project: str
     executions: dict[str, int]
+
+
+class ExportedTable(Snapshot):
+    """A table of an export: its rows, files and bytes, and how many of the files this export wrote."""
+
+    table: str
+    rows: int
+    files: int
+    size: int
+    new_files: int
+
+
+class ExportReport(Snapshot):
+    """What an export's folder holds now."""
+
+    folder: str
+    tables: list[ExportedTable]

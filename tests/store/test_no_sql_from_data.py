@@ -39,6 +39,7 @@ TEMPLATES = {
     ("kitaru/store/sqlite/rebuild.py", "_named"): (
         "assert all((_IDENTIFIER.fullmatch(table) for table in tables.values()))\nreturn template.format(**tables)"
     ),
+    ("kitaru/analytics/export/stage.py", "_named"): "assert table in shapes.TABLES\nreturn template.format(table=table)",
     ("kitaru/store/sqlite/verify.py", "_named"): "assert _IDENTIFIER.fullmatch(table)\nreturn template.format(table=table)",
 }
 """The functions that put a table's name into a constant template, and all that they do."""
