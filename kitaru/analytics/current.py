@@ -124,7 +124,9 @@ class Current:
         is_first = not self._changed[family]
         for place in range(0, len(numbers), SLICE):
             some = execution_rows.array(numbers[place : place + SLICE])
-            if not is_first:
+            if not is_first or (
+                family == "executions" and self._keys
+            ):  # a key's values are at hand for those of a base, too
                 self._clear(family, some)
             if family == "executions":
                 execution_rows.land(moment, self._filling, some)

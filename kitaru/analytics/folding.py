@@ -169,7 +169,7 @@ class _Execution:
             call = self.calls.get(used.body["call"])
             row = _usage_row(used, call)
             folded.usage.append(row)
-            _add(totals.setdefault(used.body["call"], [0, None, None, None, None]), row)
+            _add(totals.setdefault(used.body["call"], [0, 0, 0, 0, 0]), row)
         for ordinal, call in self.calls.items():
             body, last = call.body, call.attempts[-1] if call.attempts else None
             failed = last if call.status == "failed" else None
