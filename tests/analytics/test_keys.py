@@ -26,7 +26,7 @@ def test_the_base_that_a_question_waited_for_answers_it(folder: str) -> None:
     place = Place(open_log(StoreChoice(folder, "of the test")), folder, BASED)
     run(place.log, metadata={"k": 1})
     assert counts(place, "metadata:k") == {1: 1}
-    (statistics,) = [each for (where, *_), each in engine._on_files.items() if where == os.path.realpath(folder)]
+    (statistics,) = [each for (where, *_), each in engine._open.items() if where == os.path.realpath(folder)]
     assert statistics._current is not None
     assert set(statistics._current.bases) >= {"executions"}
     assert statistics._current.tail_size("executions") == 0
