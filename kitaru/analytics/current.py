@@ -124,7 +124,7 @@ class Current:
         is_first = not self._changed[family]
         for place in range(0, len(numbers), SLICE):
             some = execution_rows.array(numbers[place : place + SLICE])
-            if not is_first:
+            if not is_first or (self._keys and family == "executions"):  # a key's values may be those of the base, too
                 self._clear(family, some)
             if family == "executions":
                 execution_rows.land(moment, self._filling, some)

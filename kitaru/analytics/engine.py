@@ -95,7 +95,9 @@ class _Statistics:
 
     def _gains(self, current: Current, base: Generation) -> bool:
         assert self._bases is not None
-        return current.is_before(base) and current.tail_size(base.family) >= self._bases.limits.gain
+        limits, ahead = self._bases.limits, base.origin.position - current.position(base.family)
+        is_unread = current.position(base.family) == 0 or ahead > limits.far_behind
+        return current.is_before(base) and (is_unread or current.tail_size(base.family) >= limits.gain)
 
     def _go_on(self, query: Query, current: Current) -> None:
         if self._bases is not None:

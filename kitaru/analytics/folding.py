@@ -119,14 +119,14 @@ class _Execution:
     def finish(self, calls: list[Row], usage: list[Row]) -> None:
         """Add this execution's rows."""
         number = self.number
-        totals: dict[int, list[int | None]] = {}
+        totals: dict[int, list[int]] = {}
         for body in self.usage:
             ordinal = body["call"]
             figures: Body = body.get("figures") or _NO_FIGURES
             row = _figures(figures)
             call = self.calls.get(ordinal)
             usage.append((number, ordinal, body["at"], None if call is None else call.name, *row))
-            _add(totals.setdefault(ordinal, [None] * _SUMS), row)
+            _add(totals.setdefault(ordinal, [0] * _SUMS), row)
         for ordinal, call in self.calls.items():
             times = (call.started_at, call.ended_at)
             said = (number, ordinal, call.name, call.kind, call.status, *times, call.attempts)
@@ -162,7 +162,6 @@ def _figures(figures: Body) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _add(totals: list[int | None], row: tuple[Any, ...]) -> None:
+def _add(totals: list[int], row: tuple[Any, ...]) -> None:
     for place in range(_SUMS):
-        if row[place] is not None:
-            totals[place] = (totals[place] or 0) + row[place]
+        totals[place] += row[place] or 0
