@@ -72,13 +72,6 @@ def open_to_build(path: str, previous: str | None) -> Duck:
     return connection
 
 
-def duck_errors() -> tuple[type[Exception], ...]:
-    """What DuckDB raises."""
-    import duckdb
-
-    return (duckdb.Error,)
-
-
 def open_to_write(folder: str) -> Duck:
     """A DuckDB in memory that reaches no file but those below `folder`."""
     connection = _connect(":memory:", _EXPORT_MEMORY)
@@ -104,8 +97,22 @@ def _connect(path: str, memory: str) -> Duck:
     return cast("Duck", duckdb.connect(path, config=cast("Any", settings)))
 
 
+def duck_errors() -> tuple[type[Exception], ...]:
+    """What DuckDB raises."""
+    import duckdb
+
+    return (duckdb.Error,)
+
+
 def is_of_memory(error: Exception) -> bool:
     """Whether it is that the memory does not suffice."""
     import duckdb
 
     return isinstance(error, duckdb.OutOfMemoryException)
+
+
+def is_of_a_file(error: Exception) -> bool:
+    """Whether it may be that a base's file has gone, or is damaged."""
+    import duckdb
+
+    return not isinstance(error, (duckdb.DataError, duckdb.NotSupportedError, duckdb.OutOfMemoryException))
