@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, TypeVar, Unpack
+from math import isfinite
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar, Unpack
 
-from pydantic import computed_field
+from pydantic import PlainSerializer, computed_field
 
 from kitaru.analytics.answers import make_answer
 from kitaru.analytics.grammar import Asked, GroupBy, MetricSpec, Subject, make_query
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from kitaru.client.access import Access
 
 Key = str | int | float | bool | None
-Number = float | int | None
+
+
+def _in_json(value: float | int | None) -> float | int | None:
+    return value if value is None or isfinite(value) else None
+
+
+Number = Annotated[float | int | None, PlainSerializer(_in_json, when_used="json")]
+"""A sum past what a float holds is infinite, which JSON cannot say."""
 
 
 class ExecutionStatisticsGroup(Snapshot):

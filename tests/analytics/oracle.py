@@ -127,7 +127,7 @@ def holds(has: Any, op: str, wanted: Any) -> bool:
 def metadata(execution: Record) -> dict[str, Any]:
     """What was logged, and what its usage adds up to."""
     usage = [each for call in execution["calls"] for each in call["usage"]]
-    if not usage:
+    if not usage or not execution["has_flat_keys"]:
         return execution["metadata"]
     return execution["metadata"] | {
         "kitaru_llm_display_cost_usd_v1": total([cost(each) for each in usage]) or Decimal(0),

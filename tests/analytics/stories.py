@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ from kitaru.domain import events as e
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.ids import flow_id
 from kitaru.domain.payload import Payload
+from kitaru.domain.usage import TokenUsage, UsageCost, UsageRecord, figures_of
 from kitaru.store.log import EventLog
 from kitaru.store.values import encode
 from kitaru.testing.events import append, new_id
@@ -65,7 +67,7 @@ class Story:
         self.record: Record = {
             "project": project, "flow": flow, "flow_id": event.flow_id, "stack": stack, "status": "running",
             "tags": dict.fromkeys(tags), "started": self._at, "ended": None, "waited": 0, "calls": [], "cached": 0,
-            "artifacts": 0, "metadata": metadata,
+            "artifacts": 0, "metadata": metadata, "has_flat_keys": False,
         }  # fmt: skip
         self._head = log.execute(new_id(), c.Start(event, "runner"), self._at)[0]
         self.exec_id = self._head.exec_id
@@ -88,6 +90,8 @@ class Story:
             steps += [self._answer] * 4
         if self._open:
             steps += [self._try_again] * 3
+        if self.record["calls"]:
+            steps += [self._use] * 2
         self._rng.choice(steps)()
 
     def _say(self, *events: e.EventBase) -> None:
@@ -167,6 +171,40 @@ class Story:
         )  # fmt: skip
         self.record["cached"] += 1
         self.record["artifacts"] += 1
+
+    def _use(self) -> None:
+        """A usage record of a call; a reused one's is the original's."""
+        rng, calls = self._rng, self.record["calls"]
+        number = rng.randrange(len(calls)) + 1
+        call = calls[number - 1]
+        effect = rng.choice(("incurred", "incurred", "unknown")) if call["attempts"] else "reused_not_incurred"
+        given, made = rng.choice((None, 0, 7, 1200)), rng.choice((None, 3, 450))
+        usage = {
+            "model": rng.choice(("gpt-5", "claude-5", None)), "provider": rng.choice(("openai", "anthropic", None)),
+            "adapter": rng.choice(("kitaru.llm", "langgraph")), "billing_effect": effect, "checkpoint": call["name"],
+            "status": rng.choice(("completed", "completed", "failed", "interrupted")), "at": self._at,
+            "actual": rng.choice((None, None, Decimal("0.0123456789"), Decimal("0.1"), Decimal(0))),
+            "estimated": rng.choice((None, Decimal("0.0000000001"), Decimal("12.5"))), "input": given, "output": made,
+            "tokens": rng.choice((None, 9999)) if given is None and made is None else (given or 0) + (made or 0),
+            "cached_input": rng.choice((None, 5)), "reasoning": rng.choice((None, 0, 64)),
+            "latency_ms": rng.choice((None, 812, 0, 30_000)),
+        }  # fmt: skip
+        record = UsageRecord(
+            record_id=f"r{rng.randrange(10**9)}", adapter=usage["adapter"], provider=usage["provider"], model=usage["model"],
+            usage=TokenUsage(
+                input_tokens=given, output_tokens=made, total_tokens=usage["tokens"],
+                cached_input_tokens=usage["cached_input"], reasoning_tokens=usage["reasoning"],
+            ),
+            cost=UsageCost(actual_cost_usd=usage["actual"], estimated_cost_usd=usage["estimated"]),
+            latency_ms=usage["latency_ms"], status=usage["status"], billing_effect=effect,
+        )  # fmt: skip
+        self._say(
+            e.LLMUsageRecorded(
+                at=self._at, call=number, attempt=max(call["attempts"], 1), record_id=record.record_id,
+                record=payload(record.model_dump(mode="json")), figures=figures_of(record),
+            )
+        )  # fmt: skip
+        call["usage"].append(usage)
 
     def _interrupt(self) -> None:
         for call in self._open.values():

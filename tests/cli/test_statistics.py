@@ -188,6 +188,13 @@ def test_a_key_that_looks_like_sql_or_markup_is_only_a_name(run: Run, log: Event
     assert run("executions", "statistics").out.splitlines()[-1] == "1"
 
 
+def test_a_sum_past_what_a_float_holds_is_null_in_json(run: Run, log: EventLog) -> None:
+    for _ in range(2):
+        started(log, metadata={"k": 1.7e308})
+    ran = run("executions", "statistics", "--metric", "s:metadata:k:sum", "-o", "json")
+    assert json.loads(ran.out, parse_constant=pytest.fail)["item"]["groups"][0]["metrics"] == {"s": None}
+
+
 # --- on a terminal ---------------------------------------------------------------------------------------------------------
 
 

@@ -84,6 +84,26 @@ def test_listing_imports_neither_eventsourcing_nor_duckdb(tmp_path: Path) -> Non
     assert found & {"eventsourcing", "duckdb"} == set()
 
 
+STATISTICS = """
+import json, sys
+from kitaru.cli import main
+main(["executions", "statistics", "--group-by", "status"])
+print(json.dumps([*sys.modules]))
+"""
+
+
+def test_listing_imports_nothing_of_statistics(tmp_path: Path) -> None:
+    run(tmp_path, "run", 1)
+    found = imported(LISTED, tmp_path)
+    assert [name for name in found if name.startswith(("kitaru.analytics", "kitaru.client.statistics"))] == []
+
+
+def test_statistics_import_duckdb_only_where_there_is_something_to_count(tmp_path: Path) -> None:
+    assert packages(imported(STATISTICS, tmp_path)) & {"duckdb", "eventsourcing", "plotext"} == set()
+    run(tmp_path, "run", 1)
+    assert packages(imported(STATISTICS, tmp_path)) & {"duckdb", "eventsourcing", "plotext"} == {"duckdb"}
+
+
 # --- statements --------------------------------------------------------------------------------------------------------
 
 PROGRAM = '''
