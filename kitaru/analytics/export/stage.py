@@ -6,9 +6,10 @@ import errno
 from collections.abc import Collection
 from typing import NamedTuple, cast
 
-from kitaru.analytics.connection import Duck, open_to_write
+from kitaru.analytics.connection import Duck, duck_errors, open_to_write
 from kitaru.analytics.export import shapes, staging
 from kitaru.analytics.export.target import unwritable
+from kitaru.analytics.generations import Generation, fits
 from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruRuntimeError
 from kitaru.domain.metadata import Tree, is_tree, merged
 from kitaru.store.log import Reads
@@ -28,14 +29,23 @@ class Selection(NamedTuple):
 
 
 class Stage:
-    """Holds the rows of one bucket. `folder` is where it may write."""
+    """Holds the rows of one bucket. `folder` is where it may write; `base` spares most of the reading of executions."""
 
-    def __init__(self, folder: str, selection: Selection) -> None:
+    def __init__(self, folder: str, selection: Selection, base: Generation | None = None) -> None:
         self._folder = folder
         self._selection = selection
-        self._duck: Duck = open_to_write(folder)
+        self._base = base
+        self._duck = self._open()
         for statement in staging.CREATE + shapes.VIEWS:
             self._duck.execute(statement)
+
+    def _open(self) -> Duck:
+        if self._base is not None:
+            try:
+                return open_to_write(self._folder, self._base.path)
+            except duck_errors():  # it has just been replaced by a newer one, or cannot be read
+                self._base = None
+        return open_to_write(self._folder)
 
     def close(self) -> None:
         """Let go of DuckDB."""
@@ -46,7 +56,10 @@ class Stage:
         self.clear()
         first, last = numbers
         try:
-            self._load_executions(moment, first - 1, last)
+            if self._base is not None and fits(moment, self._base.origin):
+                self._take_executions(moment, self._base.origin.position, first, last)
+            else:
+                self._load_executions(moment, first - 1, last)
             if not set(tables) <= {"executions"}:
                 self._load_events(moment, first, last)
             if "checkpoints" in tables:
@@ -89,6 +102,16 @@ class Stage:
                 return
             self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
             after = cast("int", found[1])
+
+    def _take_executions(self, moment: Reads, position: int, first: int, last: int) -> None:
+        """From the base what has not changed since, from the store the others."""
+        rows = moment.query(staging.CHANGED_SINCE, (position, first, last))
+        changed = f"[{','.join(str(row[0]) for row in rows)}]"
+        between = (first, last, first, last)
+        self._duck.execute(staging.TAKE_EXECUTIONS, (*between, *self._selection, changed))
+        found = moment.query(staging.READ_SOME_EXECUTIONS, (changed, *self._selection))[0]
+        if found[0]:
+            self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
 
     def _load_events(self, moment: Reads, first: int, last: int) -> None:
         place = first * staging.VERSIONS

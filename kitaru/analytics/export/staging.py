@@ -30,6 +30,14 @@ READ_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.number),
     json_group_array(CAST(e.metadata AS TEXT)), json_group_array(e.failure_origin), json_group_array(e.failure_type)
     FROM (SELECT * FROM executions x JOIN execution_details d USING (number) WHERE x.number > ? AND x.number <= ?
         AND x.project = ? AND x.started_at >= ? AND x.started_at < ? ORDER BY x.number LIMIT ?) e"""
+READ_SOME_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.number), json_group_array(e.exec_id),
+    json_group_array(e.flow_id), json_group_array(e.flow_name), json_group_array(e.stack), json_group_array(e.status),
+    json_group_array(e.started_at), json_group_array(e.ended_at), json_group_array(e.waited),
+    json_group_array(e.checkpoint_count), json_group_array(e.attempt_count), json_group_array(e.cached_step_count),
+    json_group_array(e.artifact_count), json_group_array(e.original_exec_id), json_group_array(e.tags),
+    json_group_array(CAST(e.metadata AS TEXT)), json_group_array(e.failure_origin), json_group_array(e.failure_type)
+    FROM (SELECT * FROM executions x JOIN execution_details d USING (number)
+        WHERE x.number IN (SELECT value FROM json_each(?)) AND x.project = ? AND x.started_at >= ? AND x.started_at < ?) e"""
 ADD_EXECUTIONS = """INSERT INTO executions
     SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
@@ -37,6 +45,16 @@ ADD_EXECUTIONS = """INSERT INTO executions
         unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["INTEGER"]')),
         unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]'))"""
+
+CHANGED_SINCE = "SELECT DISTINCT number FROM events WHERE position > ? AND number >= ? AND number <= ?"
+TAKE_EXECUTIONS = """INSERT INTO executions
+    SELECT e.number, d.exec_id, e.flow_id, d.flow_name, e.stack, e.status, e.started_at, d.ended_at, e.waited,
+        e.checkpoint_count, e.attempt_count, e.cached_step_count, e.artifact_count, d.original_exec_id, d.tags, d.metadata,
+        d.failure_origin, d.failure_type
+    FROM base.executions e JOIN base.details d ON d.number = e.number
+    WHERE e.number >= ? AND e.number <= ? AND d.number >= ? AND d.number <= ? AND e.project = ? AND e.started_at >= ?
+        AND e.started_at < ? AND e.number NOT IN (SELECT unnest(from_json(?, '["INTEGER"]')))"""
+"""Of a base, what has no event since; the others are read from the store."""
 
 VERSIONS = 4_294_967_296
 """A place in the events' order is number * VERSIONS + version: one integer to go on from."""
