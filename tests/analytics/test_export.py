@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kitaru.analytics import generations
+from kitaru.analytics.build import build
 from kitaru.analytics.export.manifest import bucket_of, numbers_of
 from kitaru.analytics.export.run import export as run_export
 from kitaru.analytics.export.run import make_wanted
@@ -236,6 +238,38 @@ def test_only_the_tables_asked_for_are_made(log: EventLog, client: KitaruClient,
     run(log)
     export(client, target, tables=["waits", "executions"])
     assert sorted(path.name for path in target.iterdir() if not path.name.startswith(".")) == ["executions", "waits"]
+
+
+@pytest.mark.parametrize("partition_by", ["", "status"])
+def test_with_a_base_of_statistics_the_same_is_exported(
+    log: EventLog, client: KitaruClient, target: Path, tmp_path: Path, partition_by: str
+) -> None:
+    heads = [run(log, at=n * SECOND, seconds=None if n % 3 else 1.0, tags=("a",), metadata={"n": n}) for n in range(12)]
+    other = run(log, project="other")
+    place = generations.make_place(log.location)
+    assert build(log, place, "executions") is not None
+    end(log, heads[1], 90 * SECOND)
+    log_metadata(log, heads[2], n="another")
+    log.delete(heads[3].exec_id)
+    run(log, "late")
+    export(client, target, tables="executions", since=EPOCH + timedelta(seconds=2), partition_by=partition_by or ())
+    generations.forget(log.location)
+    alone = tmp_path / "alone"
+    export(client, alone, tables="executions", since=EPOCH + timedelta(seconds=2), partition_by=partition_by or ())
+    rows = rows_of(target, "executions", partitioned=bool(partition_by))
+    assert rows == rows_of(alone, "executions", partitioned=bool(partition_by))
+    assert other.exec_id not in ids_of(target)
+    assert len(rows) == 9
+
+
+def test_a_base_that_cannot_be_read_is_done_without(log: EventLog, client: KitaruClient, target: Path) -> None:
+    head = run(log)
+    place = generations.make_place(log.location)
+    made = build(log, place, "executions")
+    assert made is not None
+    Path(made.path).write_bytes(b"no database")
+    export(client, target, tables="executions")
+    assert ids_of(target) == [head.exec_id]
 
 
 # --- the next export ------------------------------------------------------------------------------------------------------

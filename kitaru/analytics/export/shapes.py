@@ -161,32 +161,32 @@ PARTITIONS = ("month", "status")
 
 COPY_EXECUTIONS: Final[Mapping[tuple[str, ...], str]] = {
     (): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
     ("month",): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month))""",
     ("status",): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (status))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (status))""",
     ("month", "status"): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month, status))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month, status))""",
 }
 """By partitions: an execution's status is a column of its own table, or the name of a folder."""
 
 COPY_OTHERS: Final[Mapping[tuple[str, ...], str]] = {
     (): """COPY (SELECT * EXCLUDE (number, place, month, status) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
     ("month",): """COPY (SELECT * EXCLUDE (number, place, status) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month))""",
     ("status",): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (status))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (status))""",
     ("month", "status"): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month, status))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month, status))""",
 }
 
 COPY_EMPTY: Final[Mapping[bool, str]] = {
     False: """COPY (SELECT * EXCLUDE (number, place, month, status) FROM {table}_rows LIMIT 0)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
     True: """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows LIMIT 0)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
 }
 """By whether `status` is a column."""
 

@@ -36,8 +36,14 @@ class Stage:
         self._selection = selection
         self._base = base
         self._duck = self._open()
-        for statement in staging.CREATE + shapes.VIEWS:
+        for statement in staging.CREATE:
             self._duck.execute(statement)
+        self._duck.execute(staging.WITHOUT_BASE if self._base is None else staging.WITH_BASE)
+        for statement in shapes.VIEWS:
+            self._duck.execute(statement)
+        self._duck.execute(staging.SET_PROJECT, (selection.project,))
+        self._duck.execute(staging.SET_SINCE, (selection.since,))
+        self._duck.execute(staging.SET_UNTIL, (selection.until,))
 
     def _open(self) -> Duck:
         if self._base is not None:
@@ -57,7 +63,8 @@ class Stage:
         first, last = numbers
         try:
             if self._base is not None and fits(moment, self._base.origin):
-                self._take_executions(moment, self._base.origin.position, first, last)
+                self._set_bucket(*numbers)
+                self._load_changed(moment, self._base.origin.position, numbers)
             else:
                 self._load_executions(moment, first - 1, last)
             if not set(tables) <= {"executions"}:
@@ -71,6 +78,7 @@ class Stage:
         """Forget the bucket."""
         for statement in staging.CLEAR:
             self._duck.execute(statement)
+        self._set_bucket(1, 0)
 
     def write(self, table: str, partition_by: tuple[str, ...], path: str) -> int:
         """Write a table's rows to a file, or by partitions into a folder, and nothing when there are none; how many."""
@@ -103,15 +111,19 @@ class Stage:
             self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
             after = cast("int", found[1])
 
-    def _take_executions(self, moment: Reads, position: int, first: int, last: int) -> None:
-        """From the base what has not changed since, from the store the others."""
-        rows = moment.query(staging.CHANGED_SINCE, (position, first, last))
+    def _load_changed(self, moment: Reads, position: int, numbers: tuple[int, int]) -> None:
+        """What changed since the base."""
+        rows = moment.query(staging.CHANGED_SINCE, (position, *numbers))
         changed = f"[{','.join(str(row[0]) for row in rows)}]"
-        between = (first, last, first, last)
-        self._duck.execute(staging.TAKE_EXECUTIONS, (*between, *self._selection, changed))
+        self._duck.execute(staging.ADD_CHANGED, (changed,))
         found = moment.query(staging.READ_SOME_EXECUTIONS, (changed, *self._selection))[0]
         if found[0]:
             self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
+
+    def _set_bucket(self, first: int, last: int) -> None:
+        """Which numbers are taken from the base."""
+        self._duck.execute(staging.SET_FIRST, (first,))
+        self._duck.execute(staging.SET_LAST, (last,))
 
     def _load_events(self, moment: Reads, first: int, last: int) -> None:
         place = first * staging.VERSIONS

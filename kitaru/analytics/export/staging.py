@@ -6,7 +6,7 @@ What is read is constant SQL on the store's tables and read models; times are mi
 from __future__ import annotations
 
 CREATE = (
-    """CREATE TABLE executions (
+    """CREATE TABLE read_executions (
         number INTEGER NOT NULL, exec_id VARCHAR, flow_id VARCHAR, flow_name VARCHAR, stack VARCHAR, status VARCHAR,
         started_at BIGINT, ended_at BIGINT, waited BIGINT, checkpoint_count INTEGER, attempt_count INTEGER,
         cached_step_count INTEGER, artifact_count INTEGER, original_exec_id VARCHAR, tags VARCHAR, metadata VARCHAR,
@@ -18,9 +18,10 @@ CREATE = (
         name VARCHAR, invocation_id VARCHAR, checkpoint_type VARCHAR, parents INTEGER[], original_call_id VARCHAR,
         origin VARCHAR, exception_type VARCHAR, kind VARCHAR, asker VARCHAR, expires_at BIGINT, record_id VARCHAR
     )""",
+    "CREATE TABLE changed (number INTEGER NOT NULL)",
     "CREATE TABLE call_metadata (number INTEGER NOT NULL, call INTEGER NOT NULL, metadata VARCHAR)",
 )
-CLEAR = ("DELETE FROM executions", "DELETE FROM events", "DELETE FROM call_metadata")
+CLEAR = ("DELETE FROM read_executions", "DELETE FROM changed", "DELETE FROM events", "DELETE FROM call_metadata")
 
 READ_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.number), json_group_array(e.exec_id),
     json_group_array(e.flow_id), json_group_array(e.flow_name), json_group_array(e.stack), json_group_array(e.status),
@@ -38,7 +39,7 @@ READ_SOME_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.num
     json_group_array(CAST(e.metadata AS TEXT)), json_group_array(e.failure_origin), json_group_array(e.failure_type)
     FROM (SELECT * FROM executions x JOIN execution_details d USING (number)
         WHERE x.number IN (SELECT value FROM json_each(?)) AND x.project = ? AND x.started_at >= ? AND x.started_at < ?) e"""
-ADD_EXECUTIONS = """INSERT INTO executions
+ADD_EXECUTIONS = """INSERT INTO read_executions
     SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
@@ -46,15 +47,27 @@ ADD_EXECUTIONS = """INSERT INTO executions
         unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]'))"""
 
-CHANGED_SINCE = "SELECT DISTINCT number FROM events WHERE position > ? AND number >= ? AND number <= ?"
-TAKE_EXECUTIONS = """INSERT INTO executions
+CHANGED_SINCE = "SELECT DISTINCT number FROM events WHERE position > ? AND +number >= ? AND +number <= ?"
+ADD_CHANGED = "INSERT INTO changed SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
+
+WITHOUT_BASE = "CREATE VIEW executions AS FROM read_executions"
+WITH_BASE = """CREATE VIEW executions AS FROM read_executions UNION ALL
     SELECT e.number, d.exec_id, e.flow_id, d.flow_name, e.stack, e.status, e.started_at, d.ended_at, e.waited,
         e.checkpoint_count, e.attempt_count, e.cached_step_count, e.artifact_count, d.original_exec_id, d.tags, d.metadata,
         d.failure_origin, d.failure_type
     FROM base.executions e JOIN base.details d ON d.number = e.number
-    WHERE e.number >= ? AND e.number <= ? AND d.number >= ? AND d.number <= ? AND e.project = ? AND e.started_at >= ?
-        AND e.started_at < ? AND e.number NOT IN (SELECT unnest(from_json(?, '["INTEGER"]')))"""
-"""Of a base, what has no event since; the others are read from the store."""
+    WHERE e.number >= CAST(getvariable('first') AS INTEGER) AND e.number <= CAST(getvariable('last') AS INTEGER)
+        AND d.number >= CAST(getvariable('first') AS INTEGER) AND d.number <= CAST(getvariable('last') AS INTEGER)
+        AND e.project = CAST(getvariable('project') AS VARCHAR) AND e.started_at >= CAST(getvariable('since') AS BIGINT)
+        AND e.started_at < CAST(getvariable('until') AS BIGINT) AND e.number NOT IN (SELECT number FROM changed)"""
+"""Of a base, what has no event since; the others are read from the store. The base is read where it is: to copy its rows
+first takes as long as to write them.
+"""
+SET_FIRST = "SET VARIABLE first = ?"
+SET_LAST = "SET VARIABLE last = ?"
+SET_PROJECT = "SET VARIABLE project = ?"
+SET_SINCE = "SET VARIABLE since = ?"
+SET_UNTIL = "SET VARIABLE until = ?"
 
 VERSIONS = 4_294_967_296
 """A place in the events' order is number * VERSIONS + version: one integer to go on from."""
