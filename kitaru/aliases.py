@@ -116,7 +116,7 @@ def checked_url(url: object) -> str | None:
         port = parts.port
     except ValueError:
         raise KitaruUsageError("the base URL is none; give one such as http://127.0.0.1:8000/v1") from None
-    if parts.username is not None or parts.password is not None or parts.query:
+    if parts.username is not None or parts.password is not None or "?" in text:
         raise KitaruUsageError(
             "the base URL holds a credential or a query; keep credentials in a secret: `kitaru secrets set`"
         )

@@ -11,6 +11,7 @@ from kitaru.cli import output, render
 from kitaru.cli.options import Format, ListFormat, Project, SomeExecution, Store, client_for
 from kitaru.cli.output import ListOutput, Output
 from kitaru.cli.typed import read_text
+from kitaru.domain.choices import chosen, described, is_plain
 from kitaru.domain.errors import KitaruStateError, KitaruUsageError
 
 if TYPE_CHECKING:
@@ -114,18 +115,27 @@ def _told(found: Execution, wait: str, text: str | None) -> str:
 
 def _sweep(client: KitaruClient, execution: str | None, wait: str | None, by: str | None, form: Output) -> int:
     """Ask for every pending wait, or the one that is named; empty lines skip."""
+    from kitaru.client.shown import has_passed
+
     pending = client.executions.pending_waits(execution)
-    chosen = [each for each in pending if wait is None or wait in (each.name, each.wait_id)]
-    if wait is not None and not chosen:
+    named = [each for each in pending if wait is None or wait in (each.name, each.wait_id)]
+    if wait is not None and not named:
         names = ", ".join(repr(each.name) for each in pending) or "none"
         raise KitaruStateError(f"no wait {wait!r} is pending here; pending: {names}")
-    if not chosen:
+    asked = [each for each in named if not has_passed(each.expires_at)]
+    for each in named:
+        if each not in asked:
+            output.tell(
+                f"{each.name} of {each.exec_id} has expired, so it is not asked for; go on with: "
+                f"kitaru executions resume {each.exec_id} (or leave it to a worker)"
+            )
+    if not named:
         output.tell("nothing waits for input")
-    answered = _ask_all(client, chosen, by)
+    answered = _ask_all(client, asked, by)
     if form is Output.JSON:
         output.print_items("executions.input", [output.plain(client.executions.get(each)) for each in answered])
-    elif chosen:
-        output.tell(f"answered {len(answered)} of {len(chosen)}")
+    elif asked:
+        output.tell(f"answered {len(answered)} of {len(asked)}")
     return 0
 
 
@@ -134,17 +144,20 @@ def _ask_all(client: KitaruClient, waits: Sequence[PendingWait], by: str | None)
 
     answered: list[str] = []
     for each in waits:
-        shape = "" if each.schema_ is None else f"\n  schema: {output.dumped(each.schema_)}"
-        output.tell(f"\n{each.exec_id}   {each.name}\n  {each.question or 'waits for input'}{shape}")
+        output.tell(f"\n{each.exec_id}   {each.name}\n  {each.question or 'waits for input'}")
+        if not is_plain(each.schema_):
+            output.tell(f"  schema: {output.dumped(each.schema_)}")
+        output.tell(f"  answer with {described(each.schema_)}")
         while True:
-            print("answer (JSON or text; empty skips)> ", end="", file=sys.stderr, flush=True)
+            print("answer (empty skips)> ", end="", file=sys.stderr, flush=True)
             line = sys.stdin.readline()
             if not line:
                 return answered
             if not line.strip():
                 break
             try:
-                compose.answer_text(client.store, each.exec_id, each.name, line.rstrip("\n"), by)
+                text = chosen(each.schema_, line.rstrip("\n"))
+                compose.answer_text(client.store, each.exec_id, each.name, text, by)
             except KitaruUsageError as refused:
                 output.tell(refused.message)
             except KitaruStateError as refused:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand
 
-from kitaru.cli import output
+from kitaru.cli import completing, output
 from kitaru.domain.errors import (
     KitaruBackendError,
     KitaruError,
@@ -105,12 +105,17 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line; its exit code. Nothing but SystemExit of a second Ctrl-C ever leaves here."""
     output.prepare(argv)
     try:
-        app = build([word for word in argv if not word.startswith("-")])
+        words = list(argv)
         if "_KITARU_COMPLETE" in os.environ:
             from typer.completion import completion_init  # pyright: ignore[reportPrivateImportUsage]
 
             completion_init()
-        code: object = app(list(argv) or ["--help"], prog_name="kitaru", standalone_mode=False)
+            words = completing.typed_words()
+        app = build([word for word in words if not word.startswith("-")])
+        try:
+            code: object = app(list(argv) or ["--help"], prog_name="kitaru", standalone_mode=False)
+        finally:
+            output.release_stdout()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
@@ -122,7 +127,7 @@ def run(argv: Sequence[str]) -> int:
             return _unread()
         return left.code if isinstance(left.code, int) else 0 if left.code is None else 1
     except Exception as error:
-        return _failed(error)
+        return 1 if "_KITARU_COMPLETE" in os.environ else _failed(error)  # what is typed is not disturbed
 
 
 def _unread() -> int:
@@ -141,7 +146,9 @@ def _failed(error: Exception) -> int:
         print(shown())
         return 0
     if callable(shown):  # what the parser says of a command line
-        output.fail("KitaruUsageError", "usage", str(shown()))
+        said = str(shown()).rstrip(".")
+        see = output.help_line(is_known=not said.startswith("No such command"))
+        output.fail("KitaruUsageError", "usage", f"{said}; see: {see}")
         return _USAGE
     if type(error).__name__ == "Abort":
         output.fail("KitaruUsageError", "aborted", "nothing was done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -39,32 +40,52 @@ def events(client: KitaruClient, execution: str, command: str, *, is_json: bool)
 
 
 def watch(client: KitaruClient, execution: str, interval: float, *, is_json: bool) -> int:
-    """Print the execution each time it changes, until it is finished; the exit code."""
+    """Show the execution as it changes, until it is finished; the exit code.
+
+    On a terminal it is drawn over again, anywhere else each change is a line.
+    """
+    if not is_json and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+        return _draw(client, execution, interval)
     command = "executions.watch"
     shown: tuple[int, str] | None = None
     try:
         while True:
-            found = client.executions.get(execution)
+            found = client.executions.peek(execution)
             state = (found.version, found.runner)
             if state != shown:
+                found = client.executions.get(found.exec_id)
                 _changed(found, command, is_json=is_json)
-                shown = state
-            if found.status.is_finished:
-                return _ended(found, command, is_json=is_json)
+                shown = (found.version, found.runner)
+                if found.status.is_finished:
+                    return _ended(found, command, is_json=is_json)
             time.sleep(interval)
     except KeyboardInterrupt:
         return _interrupted(client, execution, command, is_json=is_json)
+
+
+def _draw(client: KitaruClient, execution: str, interval: float) -> int:
+    from kitaru.cli.screen import Screen
+
+    try:
+        with Screen() as screen:
+            found = client.executions.get(execution)
+            while not found.status.is_finished:
+                screen.show(found)
+                time.sleep(interval)
+                now = client.executions.peek(found.exec_id)  # which reads none of its calls
+                if (now.version, now.runner) != (found.version, found.runner):
+                    found = client.executions.get(found.exec_id)
+    except KeyboardInterrupt:
+        output.tell(f"it goes on; look again with: kitaru executions watch {execution}")
+        return INTERRUPTED
+    render.execution_text(found)
+    return _ended(found, "executions.watch", is_json=False)
 
 
 def _changed(found: Execution, command: str, *, is_json: bool) -> None:
     if is_json:
         waits = found.status is ExecutionStatus.WAITING
         output.print_event(command, "waiting" if waits else "log", output.plain(found))
-        return
-    if sys.stdout.isatty():
-        print("\x1b[H\x1b[2J", end="")
-        render.execution_text(found)
-        sys.stdout.flush()
         return
     calls = found.checkpoints or ()
     done = sum(call.status == "completed" for call in calls)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -44,10 +44,15 @@ class ListOutput(StrEnum):
 
 @dataclass(slots=True)
 class _Current:
-    """The command line that is being run, for its error message."""
+    """The command line that is being run: for its error message, and where its data goes while others may print.
+
+    `before` is the stdout that is put back afterwards.
+    """
 
     command: str = "kitaru"
     is_json: bool = False
+    data: TextIO | None = None
+    before: TextIO | None = None
 
 
 _current = _Current()
@@ -66,6 +71,58 @@ def prepare(argv: Sequence[str]) -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+    if _current.is_json and _current.command in _RUNS_CODE:
+        _keep_stdout()
+
+
+_RUNS_CODE = ("run", "recover", "worker", "executions.resume", "executions.retry", "executions.replay")
+"""Commands in whose process flows run, and print."""
+
+
+def _keep_stdout() -> None:
+    """Until `release_stdout`, stdout is for this command's data alone: what flows and their files print is on stderr."""
+    _current.before = _current.data = sys.stdout
+    sys.stdout.flush()
+    if _is_descriptor_1(sys.stdout):  # else it is a caller's, in this process
+        _current.data = open(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace")  # noqa: SIM115
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+
+def release_stdout() -> None:
+    """Put stdout back. Raises BrokenPipeError when nobody reads it."""
+    before, data = _current.before, _current.data
+    if before is None or data is None:
+        return
+    _current.before = _current.data = None
+    sys.stdout = before
+    try:
+        data.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), data.fileno())
+        raise
+    finally:
+        if data is not before:
+            os.dup2(data.fileno(), 1)
+            data.close()
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):
+        return False
+
+
+def _print(text: str, *, flush: bool = False) -> None:
+    print(text, file=_current.data, flush=flush)
+
+
+def help_line(*, is_known: bool) -> str:
+    """What shows how the command that was typed is typed; for one that there is none of, which there are."""
+    words = _current.command.split(".") if _current.command != "kitaru" else []
+    return " ".join(["kitaru", *(words if is_known else words[:-1]), "--help"])
 
 
 _GROUPED = tuple(
@@ -105,23 +162,23 @@ def plain(model: BaseModel) -> dict[str, object]:
 
 def print_item(command: str, item: object, **more: object) -> None:
     """The envelope of one thing."""
-    print(dumped({"command": command, "item": item, **more}, indent=2))
+    _print(dumped({"command": command, "item": item, **more}, indent=2))
 
 
 def print_items(command: str, items: Sequence[object]) -> None:
     """The envelope of many things."""
-    print(dumped({"command": command, "items": items, "count": len(items)}, indent=2))
+    _print(dumped({"command": command, "items": items, "count": len(items)}, indent=2))
 
 
 def print_lines(items: Iterable[object]) -> None:
     """A line of JSON for each thing."""
     for item in items:
-        print(dumped(item))
+        _print(dumped(item))
 
 
 def print_event(command: str, event: Event, item: object) -> None:
     """A line of a followed stream."""
-    print(dumped({"command": command, "event": event, "item": item}), flush=True)
+    _print(dumped({"command": command, "event": event, "item": item}), flush=True)
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -157,7 +214,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Seq
         print(_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-_COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "magenta"}
+COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "magenta"}
+"""Of statuses on a terminal."""
 
 
 def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> None:
@@ -174,7 +232,7 @@ def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[
     for place, column in enumerate(columns):
         table.add_column(Text(column[0]), overflow="fold", no_wrap=place == 0)
     for row in zip(*(column[1:] for column in columns), strict=True):
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
     console.print(table)
 
 

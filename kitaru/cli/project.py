@@ -88,6 +88,7 @@ def trust(
 
 def completion(
     shell: Annotated[Shell | None, typer.Argument(metavar="SHELL", help="The shell; without it, the one in $SHELL.")] = None,
+    form: Format = Output.TEXT,
 ) -> None:
     """Print the completion script: put `source <(kitaru completion bash)` into your shell's start-up file."""
     from typer.completion import get_completion_script  # pyright: ignore[reportPrivateImportUsage]
@@ -95,7 +96,11 @@ def completion(
     named = shell.value if shell is not None else os.path.basename(os.environ.get("SHELL", ""))
     if named not in list(Shell):
         raise KitaruUsageError(f"name a shell: {', '.join(Shell)}")
-    sys.stdout.write(get_completion_script(prog_name="kitaru", complete_var="_KITARU_COMPLETE", shell=named) + "\n")
+    script = get_completion_script(prog_name="kitaru", complete_var="_KITARU_COMPLETE", shell=named)
+    if form is Output.JSON:
+        output.print_item("completion", {"shell": named, "script": script})
+    else:
+        sys.stdout.write(f"{script}\n")
 
 
 COMMANDS = {"init": init, "status": status, "trust": trust, "completion": completion}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from kitaru import compose
 from kitaru.cli import output
-from kitaru.cli.options import Format, Store
+from kitaru.cli.options import Format, Store, Yes
 from kitaru.cli.output import Output
 from kitaru.cli.progress import progress_bar
-from kitaru.domain.errors import KitaruNotFoundError
+from kitaru.domain.errors import KitaruNotFoundError, KitaruUsageError
 from kitaru.settings import StoreChoice, resolve_store
 
 HELP = "Look after the store."
@@ -83,6 +85,46 @@ def backup(
         output.tell(f"copied to {copied}; look into it with: kitaru executions list --store {copied}")
 
 
+def gc(
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", help="Drop events and values of executions that ended so long ago: 90d.")
+    ] = None,
+    log_days: Annotated[float, typer.Option("--log-days", min=0, help="Drop log lines older than that.")] = 30.0,
+    log_megabytes: Annotated[float, typer.Option("--log-megabytes", min=0, help="Keep so much of the logs.")] = 256.0,
+    vacuum: Annotated[bool, typer.Option("--vacuum", help="Give empty pages back to the disk; writers wait.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would be.")] = False,
+    yes: Yes = False,
+    store: Store = None,
+    form: Format = Output.TEXT,
+) -> None:
+    """Take away what nobody needs: old logs, leftovers, and with --older-than old events and values; counts stay."""
+    from kitaru.client.upkeep import Kept, collect
+    from kitaru.projections.listing.filters import moment_of
+
+    choice = _existing(store)
+    since = None if older_than is None else moment_of("--older-than", older_than, time.time_ns() // 1000)
+    if since is not None and not dry_run and not yes:
+        if not sys.stdin.isatty() or form is Output.JSON:
+            raise KitaruUsageError("dropping events cannot be undone; say so with --yes, or look first with --dry-run")
+        if not typer.confirm(
+            f"Drop the events and values of executions that ended before {older_than}, for ever?", err=True
+        ):
+            raise typer.Abort
+    with progress_bar("gc") as progress:
+        freed = collect(choice, Kept(since, log_days, log_megabytes), progress, vacuum=vacuum, dry_run=dry_run)
+    if form is Output.JSON:
+        output.print_item("store.gc", {**asdict(freed), "dry_run": dry_run})
+        return
+    what = (
+        f"the events of {output.count(freed.executions, 'execution')}",
+        output.count(freed.log_lines, "log line"),
+        output.count(freed.values, "unused value"),
+        output.count(freed.files, "leftover file"),
+    )
+    sizes = "" if dry_run else f"; {freed.bytes_before:,} bytes before, {freed.bytes_after:,} after"
+    output.tell(f"{'would drop' if dry_run else 'dropped'} {', '.join(what)}{sizes}")
+
+
 def _existing(store: str | None) -> StoreChoice:
     choice = resolve_store(store)
     if not compose.store_exists(choice):
@@ -90,5 +132,5 @@ def _existing(store: str | None) -> StoreChoice:
     return choice
 
 
-COMMANDS = {"info": info, "verify": verify, "rebuild": rebuild, "backup": backup}
+COMMANDS = {"info": info, "verify": verify, "rebuild": rebuild, "backup": backup, "gc": gc}
 """The commands by name."""

@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kitaru.cli import follow, output
-from kitaru.cli.options import Project, Store, client_for
+from kitaru.cli.options import Format, Project, Store, client_for
+from kitaru.cli.output import Output
 from kitaru.domain.errors import KitaruUsageError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def worker(
     concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Executions at once.")] = 4,
     store: Store = None,
     project: Project = None,
+    form: Format = Output.TEXT,
 ) -> int:
     """Take queued executions, answered waits, due timers and what lost its runner, and run them until SIGTERM or Ctrl-C."""
     from kitaru import compose
@@ -37,7 +40,7 @@ def worker(
     configure(store=client.store.location, project=client.project)
     working = compose.make_worker(client.store, client.project, concurrency)
     logger = logging.getLogger("kitaru")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Told() if form is Output.JSON else logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Cleaned("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%SZ"))
     logger.addHandler(handler)
     logger.setLevel(min(logging.INFO, logger.level or logging.INFO))
@@ -49,7 +52,10 @@ def worker(
         stopped_by.restore()
         logger.removeHandler(handler)
     output.tell("drained")
-    return follow.INTERRUPTED if stopped_by.received == signal.SIGINT else 0
+    is_interrupted = stopped_by.received == signal.SIGINT
+    if form is Output.JSON:
+        output.print_event("worker", "interrupted" if is_interrupted else "terminal", None)
+    return follow.INTERRUPTED if is_interrupted else 0
 
 
 class _Cleaned(logging.Formatter):
@@ -59,6 +65,14 @@ class _Cleaned(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return output.clean(super().format(record), keep_lines=True)
+
+
+class _Told(logging.Handler):
+    """Log lines as a followed stream."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        output.print_event("worker", "log", {"timestamp": at, "level": record.levelname, "message": record.getMessage()})
 
 
 class _Signals:

@@ -93,7 +93,9 @@ class Access:
 
     def not_found(self, wanted: str) -> KitaruNotFoundError:
         """The error for what is not there, naming the store and why it is this one."""
-        return KitaruNotFoundError(f"no {wanted} in the store {self.choice.location} ({self.choice.why})")
+        return KitaruNotFoundError(
+            f"no {wanted} in the store {self.choice.location} ({self.choice.why}); see: kitaru executions list"
+        )
 
     def load(self, payload: Payload) -> bytes | None:
         """A payload's bytes, or None when they were erased."""

@@ -109,8 +109,13 @@ class Executions(Reading):
         return self.get(full)
 
     def delete(self, exec_id: str) -> None:
-        """Remove a finished execution with its events and values. Raises KitaruStateError when it is not finished."""
-        self._access.log().delete(self._access.resolve(exec_id))
+        """Remove a finished execution with its events, values and logs: no byte of them stays in the store's files.
+
+        Raises KitaruStateError when it is not finished.
+        """
+        from kitaru.client import upkeep
+
+        upkeep.delete(self._access.choice, self._access.resolve(exec_id))
 
     def recover(self, exec_id: str | None = None, *, target: str | None = None) -> list[Execution]:
         """Go on with the executions whose runner is gone, in the background of this process; with an id, with that one.

@@ -29,6 +29,12 @@ def read_execution(client: KitaruClient, access: Access, exec_id: str, at: int |
     if at is not None and (isinstance(at, bool) or at < 1):
         raise KitaruUsageError(f"at has to be a version from 1, not {at!r}")
     detail = read_detail(access, exec_id, at)
+    if detail.dropped is not None:
+        found = client.executions.peek(exec_id)
+        when = f"{moment(detail.dropped.at):%Y-%m-%d}"
+        return found.model_copy(update={"status_reason": f"its events and values were dropped on {when}"}).bound(client)
+    if detail.started is None and access.reader(f"execution {exec_id}").head(exec_id).state.erased:
+        raise KitaruUsageError(f"the first events of {exec_id} were dropped: how it was then is not known any more")
     if detail.started is None:
         raise access.not_found(f"execution {exec_id}")
     if at is not None and detail.state.version < at:

@@ -82,6 +82,8 @@ class Words:
                 return "INFO", "completed"
             case e.PayloadErased():
                 return "INFO", f"its values were erased by {event.by}"
+            case e.HistoryDropped():
+                return "INFO", f"its events were dropped by {event.by}"
             case _:
                 return None
 

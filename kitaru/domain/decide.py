@@ -169,7 +169,9 @@ def _check_free(state: ExecutionState, lost_epoch: int | None, at: int) -> None:
         return
     names = ", ".join(repr(p.name) for p in state.pending if p.kind == "input")
     if names:
-        raise KitaruStateError(f"the execution waits for input: {names}; answer it first")
+        raise KitaruStateError(
+            f"the execution waits for input: {names}; answer it first: kitaru executions input EXECUTION --wait NAME"
+        )
     raise KitaruStateError("the execution sleeps; it is not due yet")
 
 

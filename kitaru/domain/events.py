@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.limits import MAX_EVENTS
 from kitaru.domain.payload import Payload
+from kitaru.domain.status import ExecutionStatus
 from kitaru.domain.usage import UsageFigures
 
 Ordinal = Annotated[int, Field(ge=1, le=MAX_EVENTS)]
@@ -319,6 +320,25 @@ class PayloadErased(EventBase):
     through: int
 
 
+class HistoryDropped(EventBase):
+    """The events up to `through` are gone, and this one begins the stream: what counts and lists need is `kept`.
+
+    `previous` is the digest of the last event that is gone, in hexadecimal digits; the rest is how that one left things.
+    """
+
+    payloads = ("kept",)
+    type: Literal["HistoryDropped"] = "HistoryDropped"
+    by: str
+    through: int
+    previous: str
+    status: ExecutionStatus
+    epoch: int
+    waits: int
+    cancel_requested: bool = False
+    woken: bool = False
+    kept: Payload
+
+
 Event = Annotated[
     ExecutionStarted
     | RunnerClaimed
@@ -343,6 +363,7 @@ Event = Annotated[
     | MetadataLogged
     | TagsChanged
     | LLMUsageRecorded
-    | PayloadErased,
+    | PayloadErased
+    | HistoryDropped,
     Field(discriminator="type"),
 ]

@@ -25,6 +25,7 @@ from kitaru.domain.events import (
     ExecutionRetried,
     ExecutionStarted,
     ExecutionSuspended,
+    HistoryDropped,
     PayloadErased,
     RunnerClaimed,
     WaitAborted,
@@ -124,6 +125,16 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
             return state._replace(version=version, status=status, failed=0, cancel_requested=False)
         case PayloadErased():
             return state._replace(version=version, erased=True)
+        case HistoryDropped():
+            return ExecutionState(
+                version=version,
+                status=event.status,
+                epoch=event.epoch,
+                cancel_requested=event.cancel_requested,
+                waits=event.waits,
+                woken=event.woken,
+                erased=True,
+            )
         case CancelRequested():
             return state._replace(version=version, cancel_requested=True)
         case ExecutionCompleted():

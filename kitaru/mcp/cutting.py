@@ -7,8 +7,8 @@ from typing import NamedTuple, cast
 
 MAX_CHARS = 4_000
 """Characters of one text, unless a call asks for more."""
-_MAX_ITEMS = 200
-"""Entries of one list or of one dict that users filled."""
+_CHARS_PER_ITEM = 20
+"""A list or a dict may have so many times fewer entries than a text has characters."""
 _SHOWN_PATHS = 20
 
 
@@ -45,14 +45,16 @@ def _cut(value: object, most: int, path: str, paths: list[str]) -> object:
         return sendable(value[:most]) + "…"
     if isinstance(value, list):
         items = cast("list[object]", value)
-        if len(items) > _MAX_ITEMS:
+        if len(items) > most // _CHARS_PER_ITEM:
             paths.append(sendable(path))
-        return [_cut(item, most, f"{path}[{place}]", paths) for place, item in enumerate(items[:_MAX_ITEMS])]
+            items = items[: most // _CHARS_PER_ITEM]
+        return [_cut(item, most, f"{path}[{place}]", paths) for place, item in enumerate(items)]
     if isinstance(value, dict):
         pairs = list(cast("dict[str, object]", value).items())
-        if len(pairs) > _MAX_ITEMS:
+        if len(pairs) > most // _CHARS_PER_ITEM:
             paths.append(sendable(path))
-        return {sendable(key): _cut(item, most, f"{path}.{key[:40]}", paths) for key, item in pairs[:_MAX_ITEMS]}
+            pairs = pairs[: most // _CHARS_PER_ITEM]
+        return {sendable(key): _cut(item, most, f"{path}.{key[:40]}", paths) for key, item in pairs}
     return value
 
 

@@ -26,7 +26,9 @@ Size = Annotated[int, Field(ge=1, le=100, description="Entries on a page.")]
 MaxChars = Annotated[
     int,
     Field(
-        ge=100, le=1_000_000, description="Longer texts are cut there; `truncated` in the answer says which were. Raise it."
+        ge=2_000,
+        le=1_000_000,
+        description="Longer texts are cut there, lists at a twentieth as many entries; `truncated` says which. Raise it.",
     ),
 ]
 _PAGED = ("checkpoints", "artifacts", "waits")

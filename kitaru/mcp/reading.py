@@ -92,6 +92,27 @@ def executions_pending_waits(
     return at.paged("executions.waits", [at.plain(wait) for wait in found], page, size, max_chars)
 
 
+def execution_logs(
+    desk: Desk,
+    exec_id: ExecId,
+    checkpoint: Annotated[
+        str | None, Field(description="Only of this checkpoint: its name, invocation id or call id.")
+    ] = None,
+    source: Annotated[
+        str, Field(description="step: what its code printed and logged; runner: the runtime's words.")
+    ] = "step",
+    page: Annotated[int, Field(ge=1, le=1_000_000, description="1 has the newest lines, the next ones older ones.")] = 1,
+    size: Annotated[int, Field(ge=1, le=1_000, description="Lines on a page.")] = 100,
+    max_chars: MaxChars = MAX_CHARS,
+) -> Answer:
+    """Show what an execution printed and logged: the newest lines, oldest first."""
+    last = page * size
+    found = desk.client.executions.logs(exec_id, checkpoint=checkpoint, source=source, limit=last + 1)
+    start, end = max(0, len(found) - last), max(0, len(found) - last + size)
+    items = [at.plain(entry) for entry in found[start:end]]
+    return at.many("executions.logs", items, page + 1 if len(found) > last else None, max_chars)
+
+
 def artifacts_list(
     desk: Desk,
     exec_id: ExecId,

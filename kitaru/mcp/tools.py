@@ -9,9 +9,10 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from kitaru.client.models import ArtifactRef, Execution, PendingWait, StoreInfo
+from kitaru.client.models import ArtifactRef, Execution, LogEntry, PendingWait, StoreInfo
+from kitaru.client.statistics import ExecutionStatistics, LLMUsageStatistics
 from kitaru.domain.errors import KitaruUsageError
-from kitaru.mcp import acting, reading
+from kitaru.mcp import acting, counting, reading
 from kitaru.mcp.desk import Answer, Desk
 
 _CLOSED = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -111,6 +112,8 @@ def _page(kind: object) -> dict[str, object]:
     return {"items": list[kind], "count": int, "next_page": int | None}
 
 
+_COUNTS: dict[str, object] = {"item": ExecutionStatistics}
+_USAGE: dict[str, object] = {"item": LLMUsageStatistics}
 _VALUE: dict[str, object] = {
     "item": ArtifactRef, "value": object, "value_text": str | None, "total_chars": int, "next_offset": int | None
 }  # fmt: skip
@@ -121,8 +124,16 @@ TOOLS = (
     Tool("kitaru_executions_get", reading.executions_get, "executions.get", _ONE),
     Tool("kitaru_executions_latest", reading.executions_latest, "executions.latest", _ONE),
     Tool("kitaru_executions_pending_waits", reading.executions_pending_waits, "executions.waits", _page(PendingWait)),
+    Tool("get_execution_logs", reading.execution_logs, "executions.logs", _page(LogEntry)),
     Tool("kitaru_artifacts_list", reading.artifacts_list, "artifacts.list", _page(ArtifactRef)),
     Tool("kitaru_artifacts_get", reading.artifacts_get, "artifacts.get", _VALUE),
+    Tool(
+        "kitaru_executions_statistics",
+        counting.executions_statistics,
+        "executions.statistics",
+        {"item": ExecutionStatistics},
+    ),
+    Tool("kitaru_llm_usage_statistics", counting.llm_usage_statistics, "llm-usage.statistics", _USAGE),
     Tool("kitaru_stacks_list", reading.stacks_list, "stack.list", _page(_Stack)),
     Tool("kitaru_executions_run", acting.executions_run, "run", _BEGUN, reads=False),
     Tool("kitaru_executions_resume", acting.executions_resume, "executions.resume", _BEGUN, reads=False),

@@ -98,6 +98,7 @@ class Detail:
         self.waits: dict[int, Wait] = {}
         self.artifacts: list[Artifact] = []
         self.erased_through = 0
+        self.dropped: e.HistoryDropped | None = None
 
     def add(self, event: e.EventBase) -> None:
         """Take the next event in."""
@@ -236,6 +237,10 @@ class Detail:
             for attempt in call.attempts:
                 attempt.metadata = {}
 
+    def history_dropped(self, event: e.HistoryDropped) -> None:
+        """Nothing is known from here on but how it ended."""
+        self.dropped = event
+
     def _tree(self, payload: Payload | None) -> Tree:
         data = None if payload is None else self._load(payload)
         tree = None if data is None else loads(data)
@@ -264,4 +269,5 @@ _HANDLERS: dict[type[e.EventBase], Callable[..., None]] = {
     e.MetadataLogged: Detail.metadata_logged,
     e.TagsChanged: Detail.tags_changed,
     e.PayloadErased: Detail.erased,
+    e.HistoryDropped: Detail.history_dropped,
 }

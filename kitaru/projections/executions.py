@@ -114,6 +114,14 @@ _ADD_TAG = "INSERT INTO {p}execution_tags (tag, number) VALUES (?, ?) ON CONFLIC
 _REMOVE_TAG = "DELETE FROM {p}execution_tags WHERE tag = ? AND number = ?"
 _ERASE_DETAILS = """UPDATE {p}execution_details SET metadata = NULL, failure_message = NULL, failure_traceback = NULL
     WHERE number = ?"""
+_KEEP = """SELECT project, flow_id, flow_name, stack, status, cancel_requested, started_at, ended_at, checkpoint_count,
+    attempt_count, cached_step_count, artifact_count, waited, original_exec_id FROM {p}executions WHERE number = ?"""
+_KEEP_DETAILS = """SELECT spec, tags, metadata, failure_origin, failure_type FROM {p}execution_details WHERE number = ?"""
+_RESTORE = """INSERT INTO {p}executions (project, flow_id, flow_name, stack, status, cancel_requested, started_at, ended_at,
+    checkpoint_count, attempt_count, cached_step_count, artifact_count, waited, original_exec_id, number, exec_id, version,
+    queued) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"""
+_RESTORE_DETAILS = """INSERT INTO {p}execution_details (number, spec, tags, metadata, failure_origin, failure_type)
+    VALUES (?, ?, ?, ?, ?, ?)"""
 _FORGET_METADATA = "DELETE FROM {p}execution_metadata WHERE number = ?"
 _FORGET_FLOW = """DELETE FROM {p}flows WHERE flow_id = (SELECT flow_id FROM {p}executions WHERE number = ?1)
     AND NOT EXISTS (SELECT 1 FROM {p}executions other
@@ -152,6 +160,8 @@ class Executions:
         self._get_tags, self._put_tags = made(_GET_TAGS), made(_PUT_TAGS)
         self._add_tag, self._remove_tag = made(_ADD_TAG), made(_REMOVE_TAG)
         self._erase_details, self._forget_metadata = made(_ERASE_DETAILS), made(_FORGET_METADATA)
+        self._keep, self._keep_details = made(_KEEP), made(_KEEP_DETAILS)
+        self._restore, self._restore_details = made(_RESTORE), made(_RESTORE_DETAILS)
         self._handlers: dict[type[e.EventBase], Callable[..., None]] = {
             e.ExecutionStarted: self._on_started,
             e.RunnerClaimed: self._on_claimed,
@@ -173,6 +183,7 @@ class Executions:
             e.MetadataLogged: self._on_metadata,
             e.TagsChanged: self._on_tags,
             e.PayloadErased: self._on_erased,
+            e.HistoryDropped: self._on_dropped,
         }
 
     def create(self, execute: Execute, generation: int) -> None:
@@ -193,6 +204,16 @@ class Executions:
         """Delete an execution's rows, and its flow's when it was the last."""
         for sql in self._remove:
             execute(sql, (number,))
+
+    def keep(self, execute: Execute, number: int) -> Tree:
+        """What counts and lists need: all but what was said of a failure."""
+        row = execute(self._keep, (number,)).fetchone()
+        details = execute(self._keep_details, (number,)).fetchone()
+        if row is None or details is None:
+            return {}
+        spec, tags, metadata, *failure = details
+        text = metadata.decode() if isinstance(metadata, bytes) else None
+        return {"row": list(row), "spec": spec, "tags": tags, "metadata": text, "failure": failure}
 
     def _on_attempt(self, execute: Execute, head: Head, version: int, event: e.AttemptStarted) -> None:
         execute(self._start_attempt, (version, 1 if event.attempt == 1 else 0, head.number))
@@ -283,6 +304,21 @@ class Executions:
         execute(self._touch, (version, head.number))
         execute(self._erase_details, (head.number,))
         execute(self._forget_metadata, (head.number,))
+
+    def _on_dropped(self, execute: Execute, head: Head, version: int, event: e.HistoryDropped) -> None:
+        self.remove(execute, head.number, head.exec_id)
+        kept = cast("Tree", _parsed(event.kept.data).get(self.name))
+        row = cast("list[object]", kept["row"])
+        project, flow_id, flow_name = row[:3]
+        execute(self._restore, (*row, head.number, head.exec_id, version))
+        execute(self._know_flow, (flow_id, flow_name, project))
+        text = cast("str | None", kept["metadata"])
+        metadata = None if text is None else text.encode()
+        failure = cast("list[object]", kept["failure"])
+        execute(self._restore_details, (head.number, kept["spec"], kept["tags"], metadata, *failure))
+        for tag in cast("list[str]", loads(cast("str", kept["tags"]))):
+            execute(self._add_tag, (tag, head.number))
+        self._index(execute, head.number, _parsed(metadata))
 
 
 def _inline(payload: Payload | None) -> bytes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kitaru.domain.events import CheckpointCompleted, EventBase, PayloadErased
+from kitaru.domain.events import CheckpointCompleted, EventBase, HistoryDropped, PayloadErased
 from kitaru.store.log import Execute, Head
 
 _CREATE = (
@@ -58,6 +58,11 @@ class ReuseIndex:
             elif kind is PayloadErased:
                 assert isinstance(event, PayloadErased)
                 execute(self._erase, (head.number, event.through))
+            elif kind is HistoryDropped:
+                execute(self._remove, (head.number,))
+
+    def keep(self, execute: Execute, number: int) -> None:
+        """Nothing: without the events the rows lead nowhere."""
 
     def remove(self, execute: Execute, number: int, exec_id: str) -> None:
         """Delete an execution's rows."""

@@ -80,6 +80,9 @@ class PendingWaits:
             elif kind in _ENDS:
                 execute(self._close_all, (head.number,))
 
+    def keep(self, execute: Execute, number: int) -> None:
+        """Nothing: without the events the rows lead nowhere."""
+
     def remove(self, execute: Execute, number: int, exec_id: str) -> None:
         """Delete an execution's rows."""
         execute(self._close_all, (number,))

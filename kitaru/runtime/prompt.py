@@ -6,6 +6,7 @@ import select
 import sys
 import threading
 
+from kitaru.domain.choices import chosen, described
 from kitaru.domain.errors import KitaruError, KitaruStateError
 from kitaru.runtime.capture import plain
 from kitaru.runtime.history import RecordedWait
@@ -21,11 +22,12 @@ _terminal = threading.Lock()
 class Prompt:
     """One wait's prompt: the question is shown once the terminal is free, lines are read while there is time to look."""
 
-    def __init__(self, log: EventLog, exec_id: str, recorded: RecordedWait, question: str | None) -> None:
+    def __init__(self, log: EventLog, exec_id: str, recorded: RecordedWait, question: str | None, schema: object) -> None:
         self._log = log
         self._exec_id = exec_id
         self._recorded = recorded
         self._question = question
+        self._schema = schema
         self._asks = False
         self._ended = False
 
@@ -37,7 +39,8 @@ class Prompt:
             if not _terminal.acquire(blocking=False):
                 return False
             self._asks = True
-            self._show(f"\r\x1b[K{_clean(self._question or f'the flow waits for {self._recorded.name!r}')}\n")
+            question = self._question or f"the flow waits for {self._recorded.name!r}"
+            self._show(f"\r\x1b[K{_clean(question)}\nanswer with {_clean(described(self._schema))}\n")
         ready, _, _ = select.select([sys.stdin], [], [], min(seconds, _SLICE_SECONDS))
         if not ready:
             return True
@@ -46,7 +49,7 @@ class Prompt:
             self.close()
             return False
         try:
-            answer_text(self._log, self._exec_id, self._recorded.name, line.rstrip("\n"))
+            answer_text(self._log, self._exec_id, self._recorded.name, chosen(self._schema, line.rstrip("\n")))
         except KitaruStateError:
             pass  # somebody else answered
         except KitaruError as refused:

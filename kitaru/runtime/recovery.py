@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from kitaru.domain.commands import Claim
 from kitaru.domain.decide import decide, is_ready
-from kitaru.domain.errors import KitaruNotFoundError, KitaruStateError
+from kitaru.domain.errors import KitaruError, KitaruNotFoundError, KitaruStateError
 from kitaru.domain.events import (
     Event,
     ExecutionResumed,
@@ -178,8 +178,18 @@ def _without_collecting() -> Generator[None]:
 
 
 def started_event(log: EventLog, exec_id: str) -> ExecutionStarted:
-    """The first event. Raises KitaruNotFoundError."""
+    """The first event. Raises KitaruNotFoundError, and KitaruStateError when the events were dropped."""
     for recorded in log.read(exec_id, limit=1):
         if isinstance(recorded.event, ExecutionStarted):
             return recorded.event
-    raise KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")
+    raise without_history(log, exec_id)
+
+
+def without_history(log: EventLog, exec_id: str) -> KitaruError:
+    """What to say of an execution whose stream does not begin with its start."""
+    if log.head(exec_id).state.erased:
+        return KitaruStateError(
+            f"the events of {exec_id} were dropped by `kitaru store gc`: what it did is not known any more. Start a new one",
+            code="history-dropped",
+        )
+    return KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")

@@ -77,10 +77,12 @@ def original_of(log: EventLog, started: ExecutionStarted) -> Original | None:
     try:
         history = History.read(log, started.original_exec_id)
     except KitaruNotFoundError:
+        history = None
+    if history is None or history.started is None:
         raise KitaruRuntimeError(
             f"the execution {started.original_exec_id}, which this one replays, is gone; start a new one",
             code="original-gone",
-        ) from None
+        )
     return Original(started.original_exec_id, history, started.replay_from, overrides)
 
 
@@ -106,7 +108,7 @@ def replay(
     history = History.read(log, exec_id)
     old = history.started
     if old is None:
-        raise KitaruNotFoundError(f"the execution {exec_id} is not in the store {log.location}")
+        raise recovery.without_history(log, exec_id)
     if flow is not None and flow.name != old.flow_name:
         raise KitaruUsageError(
             f"the execution {exec_id} is one of the flow {old.flow_name!r}, not of {flow.name!r}: replay it by that flow "

@@ -110,7 +110,13 @@ def begin(flow: Flow[..., R], log: EventLog, started: ExecutionStarted, command:
 
 
 def _existing(flow: Flow[..., R], log: EventLog, exec_id: str, started: ExecutionStarted) -> FlowHandle[R]:
-    first = next(iter(log.read(exec_id, limit=1))).event
+    first = next((recorded.event for recorded in log.read(exec_id, limit=1)), None)
+    if first is None:
+        raise KitaruStateError(
+            f"the idempotency key {started.idempotency_key!r} belongs to the execution {exec_id}, whose events were "
+            "dropped: whether it was asked the same is not known any more; use another key",
+            code="idempotency-conflict",
+        )
     if isinstance(first, ExecutionStarted) and _asked(first) == _asked(started):
         return FlowHandle(log, exec_id, flow, None, takes_over=first.stack == "local")
     raise KitaruStateError(

@@ -91,7 +91,7 @@ def wait(
     """
     stays = _stay_seconds(timeout)
     session, recorded, asked = _opened("wait", schema, name, question, expires_in, default, metadata)
-    prompt = _prompt(session, recorded, question)
+    prompt = _prompt(session, recorded, question, asked)
     if prompt is None:
         _stay(session, recorded, stays, None)
     else:
@@ -354,13 +354,13 @@ def _answer(session: Session, recorded: RecordedWait, asked: AnswerType | None) 
         ) from refused.__cause__
 
 
-def _prompt(session: Session, recorded: RecordedWait, question: str | None) -> Prompt | None:
+def _prompt(session: Session, recorded: RecordedWait, question: str | None, asked: AnswerType | None) -> Prompt | None:
     """On a terminal, what asks there; the CLI and the client can still be first."""
     if recorded.outcome is not None or not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
         return None
     from kitaru.runtime.prompt import Prompt
 
-    return Prompt(session.log, session.exec_id, recorded, question)
+    return Prompt(session.log, session.exec_id, recorded, question, None if asked is None else asked.json_schema)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

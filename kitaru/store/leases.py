@@ -127,24 +127,35 @@ class FileLeases:
         """In a forked child: the lease is the parent's."""
         self._lease = None
 
+    def leftovers(self) -> list[str]:
+        """The files of runners that are dead."""
+        with _guard:
+            return self._dead()
+
     def _key(self) -> tuple[int, int]:
         found = os.stat(self._store_folder)
         return (found.st_dev, found.st_ino)
 
     def _sweep(self) -> None:
         """Unlink the files of dead runners."""
+        for path in self._dead():
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def _dead(self) -> list[str]:
         try:
             names = os.listdir(self._folder)
-        except FileNotFoundError:
-            return
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found: list[str] = []
         own = {lease.runner + _SUFFIX for lease in _leases.values()}
         for name in names[:_MOST_SWEPT]:
             if name in own or not name.endswith(_SUFFIX) or not _RUNNER_ID.fullmatch(name.removesuffix(_SUFFIX)):
                 continue
             path = os.path.join(self._folder, name)
             if not _is_held(path):
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+                found.append(path)
+        return found
 
 
 def _seconds_from_environment() -> float:

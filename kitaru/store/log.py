@@ -157,6 +157,14 @@ class EventLog(Reads, Protocol):
         """
         ...
 
+    def drop_histories(self, chosen: Sequence[tuple[str, int]], by: str, at: int) -> list[str]:
+        """Drop the events and payloads of finished executions, given with their versions; the read models' rows stay.
+
+        A stream begins with a HistoryDropped then. The ids of those whose events were dropped: one that has gone on, or is
+        not finished, is left as it is. What was dropped is in the files until `shrink`.
+        """
+        ...
+
     def delete(self, exec_id: str) -> None:
         """Remove a finished execution: events, payloads, rows; a tombstone takes a new position.
 
@@ -221,6 +229,13 @@ class Projector(Protocol):
 
     def remove(self, execute: Execute, number: int, exec_id: str) -> None:
         """Delete the rows of an execution."""
+        ...
+
+    def keep(self, execute: Execute, number: int) -> dict[str, object] | None:
+        """What is to stay of an execution's rows when its events are dropped, as a tree of JSON; None: nothing.
+
+        `apply` then gets a HistoryDropped that has it, after the other events or as the first, and makes the same rows.
+        """
         ...
 
 

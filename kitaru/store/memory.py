@@ -10,11 +10,8 @@ import sqlite3
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
-
-from eventsourcing.persistence import Notification, StoredEvent
-from eventsourcing.popo import POPOApplicationRecorder
 
 from kitaru.domain.commands import Command, Erase, Start
 from kitaru.domain.decide import decide
@@ -27,84 +24,12 @@ from kitaru.store.chain import GENESIS
 from kitaru.store.changes import CommitSignal
 from kitaru.store.heads import known
 from kitaru.store.in_memory import MemoryLeases, MemoryLines
+from kitaru.store.keeping import history_dropped
 from kitaru.store.log import AppendConflict, Head, ProjectorFactory, Recorded, Tombstone
+from kitaru.store.memory_recorder import MemoryEvent, MemoryRecorder
 from kitaru.store.outline import Outlined, outline
-from kitaru.store.rows import StoredRow, recorded, unfold
+from kitaru.store.rows import recorded, unfold
 from kitaru.store.sqlite.failures import typed
-
-_TOMBSTONE = "Tombstone"
-
-
-@dataclass(frozen=True)
-class MemoryEvent(StoredEvent):
-    """A stored event with what our rows have besides."""
-
-    v: int
-    event_id: str
-    digest: bytes
-    payload: bytes | None
-
-
-class MemoryRecorder(POPOApplicationRecorder):
-    """The library's recorder, with positions that are never used twice and room for our columns."""
-
-    def rows(self, exec_id: str, after: int, last: int) -> list[StoredRow]:
-        """The rows of a stream after version `after`, up to `last`."""
-        with self._database_lock:
-            places = self._stored_events_index.get(exec_id, {})
-            found = [(places[version] + 1, version) for version in range(after + 1, last + 1) if version in places]
-            return [self._row(position) for position, _ in found]
-
-    def tail(self, after: int, limit: int) -> list[tuple[StoredRow, str]]:
-        """Rows of all streams after a position."""
-        with self._database_lock:
-            found: list[tuple[StoredRow, str]] = []
-            for place in range(after, len(self._stored_events)):
-                if len(found) == limit:
-                    break
-                event = self._stored_events[place]
-                if isinstance(event, MemoryEvent):
-                    found.append((self._row(place + 1), str(event.originator_id)))
-            return found
-
-    def forget(self, exec_id: str) -> int:
-        """Remove a stream's events and put a tombstone behind everything; its position."""
-        with self._database_lock:
-            gone = StoredEvent(exec_id, 0, "", b"")
-            for place in self._stored_events_index.pop(exec_id, {}).values():
-                self._stored_events[place] = gone
-            self._stored_events.append(StoredEvent(exec_id, 0, _TOMBSTONE, b""))
-            return len(self._stored_events)
-
-    def erase(self, exec_id: str, through: int) -> None:
-        """Drop the payload bytes of a stream up to a version."""
-        with self._database_lock:
-            for version, place in self._stored_events_index.get(exec_id, {}).items():
-                event = self._stored_events[place]
-                if version <= through and isinstance(event, MemoryEvent):
-                    self._stored_events[place] = replace(event, payload=None)
-
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
-    ) -> Sequence[Notification]:
-        """The library's, without the places of what was deleted."""
-        with self._database_lock:
-            wanted = topics or tuple({event.topic for event in self._stored_events} - {"", _TOMBSTONE})
-            if not wanted:
-                return []
-            return super().select_notifications(start, limit, stop, wanted, inclusive_of_start=inclusive_of_start)
-
-    def _row(self, position: int) -> StoredRow:
-        event = self._stored_events[position - 1]
-        assert isinstance(event, MemoryEvent)
-        place = (position, event.originator_version, event.topic, event.v, event.event_id)
-        return (*place, event.digest, event.state, event.payload)
 
 
 @dataclass
@@ -210,6 +135,27 @@ class MemoryLog:
     def erase(self, exec_id: str, by: str, at: int) -> Head:
         """Forget the payloads of a finished execution. See EventLog.erase."""
         return self.execute(exec_id, Erase(by), at)[0]
+
+    def drop_histories(self, chosen: Sequence[tuple[str, int]], by: str, at: int) -> list[str]:
+        """Drop the events of finished executions. See EventLog.drop_histories."""
+        dropped: list[str] = []
+        with self._writing():
+            for exec_id, version in chosen:
+                stream = self._streams.get(exec_id)
+                if stream is None or stream.head.version != version:
+                    continue
+                head = stream.head
+                if head.state.status is None or not head.state.status.is_finished:
+                    continue
+                event = history_dropped(head, self._projectors, self._models.execute, by, at)
+                if event is None:
+                    continue
+                batch = encode(head.number, exec_id, version, head.digest, (event,), (str(uuid4()),))
+                self._write(Head(head.number, exec_id, batch.digest, evolve(head.state, event)), version, (event,), batch)
+                self._forget_through(stream, version)
+                self.recorder.drop(exec_id, version)
+                dropped.append(exec_id)
+        return dropped
 
     def delete(self, exec_id: str) -> None:
         """Remove a finished execution. See EventLog.delete."""
@@ -373,11 +319,15 @@ class MemoryLog:
         self._streams.setdefault(exec_id, _Stream(head)).head = head
         for event in events:
             if isinstance(event, PayloadErased):
-                self._streams[exec_id].erased = event.through
-                with self._projecting():
-                    self._lines.forget(after.number)
+                self._forget_through(self._streams[exec_id], event.through)
                 self.recorder.erase(exec_id, event.through)
-                self._release(exec_id, event.through)
+
+    def _forget_through(self, stream: _Stream, through: int) -> None:
+        """The values up to a version, and the log lines, are gone."""
+        stream.erased = through
+        with self._projecting():
+            self._lines.forget(stream.head.number)
+        self._release(stream.head.exec_id, through)
 
     def _release(self, exec_id: str, through: int) -> None:
         uses = self._uses.get(exec_id, {})

@@ -13,7 +13,7 @@ from kitaru.domain.events import EventBase
 from kitaru.domain.limits import MAX_EVENTS
 from kitaru.domain.outline import CallCompleted, CallStarted
 from kitaru.store.chain import linker
-from kitaru.store.rows import recorded
+from kitaru.store.rows import next_version, recorded
 
 Outlined = EventBase | CallStarted | CallCompleted
 _STARTED_FIELDS, _COMPLETED_FIELDS, _PAYLOAD_FIELDS = 6, 4, 3
@@ -31,7 +31,7 @@ def outline(
     link = linker(exec_id)
     row: Any  # nothing is known of what a file says
     for row in rows:
-        version += 1
+        version = next_version(row, version)
         _, found, name, v, event_id, digest, body, payload = row
         event: Outlined | None = None
         try:

@@ -149,7 +149,7 @@ class Reader:
 
     def _slices(self, end: Head, after: int, last: int, unfold: _Unfold[T]) -> Iterator[T]:
         from kitaru.store.chain import GENESIS
-        from kitaru.store.rows import corrupt
+        from kitaru.store.rows import DROPPED, corrupt
 
         version, digest = after, GENESIS
         while version < last:
@@ -158,6 +158,9 @@ class Reader:
                 if version == after:
                     digest = _digest_at(connection, end.number, after)
                 rows = connection.execute(schema.READ_STREAM, (end.number, version, last, SLICE)).fetchall()
+                first = None if rows else connection.execute(schema.GET_FIRST, (end.number,)).fetchone()
+            if first is not None and first[1] == DROPPED and first[0] > last:
+                return  # what was asked for was dropped
             if not rows:
                 raise corrupt(end.exec_id, version + 1, "none", "it is missing")
             version, digest = yield from unfold(rows, end.number, end.exec_id, version, digest, stored.erased)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from typing import cast
 
+from orjson import loads
+
 from kitaru.domain.errors import KitaruBackendError
 from kitaru.store.chain import link
 from kitaru.store.log import Recorded
 from kitaru.store.registry import attach_payload, decode, has_inline_payload
+
+DROPPED = "HistoryDropped"
+"""The type of the event that begins a stream whose earlier events were dropped: it names the digest before it."""
 
 StoredRow = tuple[int, int, str, int, str, bytes, bytes, bytes | None]
 """position, version, type, v, event_id, digest, body, payload."""
@@ -32,8 +37,10 @@ def recorded(row: Sequence[object], number: int, exec_id: str, version: int, pre
     if found != version:
         raise corrupt(exec_id, version, position, "it is missing")
     try:
+        if name == DROPPED:
+            previous = digest_before(body)
         is_whole = link(previous, exec_id, version, name, v, event_id, body) == digest
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, KeyError):
         is_whole = False
     if not is_whole:
         raise corrupt(exec_id, version, position, "its digest does not fit")
@@ -46,12 +53,23 @@ def recorded(row: Sequence[object], number: int, exec_id: str, version: int, pre
     return Recorded(position, number, exec_id, version, event_id, event)
 
 
+def digest_before(body: bytes) -> bytes:
+    """The digest that a HistoryDropped names. Raises ValueError, TypeError, AttributeError for what is none."""
+    return bytes.fromhex(cast("str", loads(body)["previous"]))
+
+
+def next_version(row: Sequence[object], version: int) -> int:
+    """The version that a row after `version` has to have: a dropped history leaves a gap at the beginning."""
+    found = row[1]
+    return found if row[2] == DROPPED and isinstance(found, int) and found > version else version + 1
+
+
 def unfold(
     rows: Iterable[Sequence[object]], number: int, exec_id: str, version: int, previous: bytes, erased: int
 ) -> Generator[Recorded, None, tuple[int, bytes]]:
     """The events of consecutive rows after (version, previous); returns the version and digest after the last."""
     for row in rows:
-        version += 1
+        version = next_version(row, version)
         yield recorded(row, number, exec_id, version, previous, erased)
         previous = cast("bytes", row[5])
     return version, previous

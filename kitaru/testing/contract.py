@@ -21,13 +21,14 @@ from kitaru.domain.payload import Payload, digest_of
 from kitaru.domain.state import ExecutionStatus
 from kitaru.store.log import AppendConflict, EventLog, Head, ProjectorFactory, Recorded
 from kitaru.testing.counts import EventCounts
+from kitaru.testing.dropping import DroppingContract
 from kitaru.testing.events import append, call, completed, new_id, raises, start, started
 from kitaru.testing.lines import LogLinesContract
 
 _LARGE = b"x" * (INLINE_PAYLOAD_BYTES + 1)
 
 
-class EventLogContract(LogLinesContract):
+class EventLogContract(LogLinesContract, DroppingContract):
     """Subclass it for a backend; each test gets a log of its own."""
 
     log: EventLog

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import cast
 
 from kitaru.domain import events as e
 from kitaru.store.log import Execute, Head
@@ -24,10 +26,20 @@ class EventCounts:
 
     def apply(self, execute: Execute, head: Head, events: Sequence[tuple[int, e.EventBase]]) -> None:
         """Count."""
+        dropped = [event for _, event in events if isinstance(event, e.HistoryDropped)]
+        if dropped:
+            kept = cast("dict[str, dict[str, int]]", json.loads(dropped[-1].kept.data or b""))[self.name]
+            self.remove(execute, head.number, head.exec_id)
+            execute("INSERT INTO {t} VALUES (?, ?)".replace("{t}", self._table), (head.number, kept["events"]))
         sql = "INSERT INTO {t} VALUES (?1, ?2) ON CONFLICT (number) DO UPDATE SET events = events + ?2"
         execute(sql.replace("{t}", self._table), (head.number, len(events)))
         if any(isinstance(event, e.ArtifactSaved) and event.name == "refuse" for _, event in events):
             raise RuntimeError("refused by the projector")
+
+    def keep(self, execute: Execute, number: int) -> dict[str, object] | None:
+        """The count."""
+        row = execute("SELECT events FROM {t} WHERE number = ?".replace("{t}", self._table), (number,)).fetchone()
+        return None if row is None else {"events": row[0]}
 
     def remove(self, execute: Execute, number: int, exec_id: str) -> None:
         """Forget."""

@@ -207,3 +207,22 @@ def test_what_somebody_else_answered_meanwhile_is_skipped(run: Run, log: EventLo
 
     monkeypatch.setattr(sys, "stdin", Slow())
     assert run("executions", "input", "--interactive").err.endswith("answered 0 of 1\n")
+
+
+def test_interactive_does_not_ask_for_what_has_expired(run: Run, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    expired = append(log, started(log), wait(1, "late", expires_at=10))
+    append(log, expired, e.ExecutionSuspended(at=5))
+    other = waiting(log, "a")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("7\n"))
+    ran = run("executions", "input", "--interactive")
+    assert f"late of {expired.exec_id} has expired" in ran.err
+    assert f"kitaru executions resume {expired.exec_id}" in ran.err
+    assert ran.err.endswith("answered 1 of 1\n")
+    assert log.head(other.exec_id).state.pending == ()
+
+
+def test_interactive_takes_a_word_for_a_choice(run: Run, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = waiting(log, "a", schema="boolean")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+    ran = run("executions", "input", head.exec_id, "--interactive", "-o", "json")
+    assert ran.json["items"][0]["waits"][0]["value"] is True  # type: ignore[index]

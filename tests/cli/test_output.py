@@ -16,6 +16,7 @@ import kitaru
 from kitaru.cli import main, output
 from kitaru.domain import events as e
 from kitaru.store.log import EventLog
+from tests.cli import commands
 from tests.cli.conftest import Run
 from tests.client.recording import append, completed, failure, opened, started, value
 
@@ -258,3 +259,47 @@ def test_a_terminal_has_colours_and_loses_no_id(folder: Path, log: EventLog) -> 
 def test_no_color_is_honoured(folder: Path, log: EventLog) -> None:
     started(log)
     assert "\x1b[36m" not in on_a_terminal("executions", "list", folder=folder, NO_COLOR="1")
+
+
+SPEAKS = """
+import os, subprocess
+from kitaru import flow, checkpoint
+print("while it loads")
+
+@checkpoint
+def step():
+    print("a line")
+    os.write(1, b"past Python\\n")
+    subprocess.run(["echo", "of a child"])
+
+@flow
+def speaks():
+    step()
+    return 1
+"""
+
+
+def test_what_a_flow_prints_is_not_in_the_json(folder: Path) -> None:
+    (folder / "flows.py").write_text(SPEAKS)
+    found = commands.run_json("run", "flows.py:speaks", cwd=folder)
+    assert (found["item"]["status"], found["value"]) == ("completed", 1)
+    ran = commands.run("run", "flows.py:speaks", "-o", "json", cwd=folder)
+    for said in ("while it loads", "a line", "past Python", "of a child"):
+        assert said in ran.stderr
+    exec_id = found["item"]["exec_id"]
+    assert [each["message"] for each in commands.run_json("executions", "logs", exec_id, cwd=folder)["items"]] == ["a line"]
+
+
+def test_without_json_it_is_where_it_was(folder: Path) -> None:
+    (folder / "flows.py").write_text(SPEAKS)
+    assert "past Python" in commands.run("run", "flows.py:speaks", cwd=folder).stdout
+
+
+def test_json_that_nobody_reads_is_no_fault(folder: Path) -> None:
+    (folder / "flows.py").write_text(SPEAKS)
+    line = f"exec 3>&1; '{sys.executable}' -m kitaru.cli run flows.py:speaks -o json 2>err | true; cat err >&3"
+    ran = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=commands.environment(), capture_output=True, text=True, check=True
+    )
+    assert "Broken" not in ran.stdout
+    assert "Traceback" not in ran.stdout

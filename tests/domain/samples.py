@@ -53,6 +53,9 @@ _REQUIRED: dict[str, dict[str, object]] = {
     "TagsChanged": {},
     "LLMUsageRecorded": _ATTEMPT | {"record_id": "u1", "record": VALUE},
     "PayloadErased": {"by": "ann", "through": 1},
+    "HistoryDropped": {
+        "by": "ann", "through": 7, "previous": "0" * 64, "status": "completed", "epoch": 1, "waits": 0, "kept": VALUE,
+    },
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from kitaru.domain.events import (
     ExecutionRetried,
     ExecutionStarted,
     ExecutionSuspended,
+    HistoryDropped,
     InputsDiffered,
     LLMUsageRecorded,
     MetadataLogged,
@@ -90,6 +91,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "WaitResolved": (),
     "WaitAborted": (),
     "PayloadErased": (),
+    "HistoryDropped": (),
 }
 
 
@@ -140,6 +142,7 @@ ROWS: dict[str, Row] = {
     "WaitResolved": _reported(sample(WaitResolved)),
     "WaitAborted": _reported(sample(WaitAborted)),
     "PayloadErased": _reported(sample(PayloadErased)),
+    "HistoryDropped": _reported(sample(HistoryDropped)),
 }
 
 

@@ -28,7 +28,7 @@ STABLE_NAMES = {
     "CancelRequested", "ExecutionCancelled", "ExecutionFailed", "ExecutionCompleted", "AttemptStarted",
     "AttemptFailed", "CheckpointCompleted", "CheckpointFailed", "CheckpointReused", "InputsDiffered", "WaitOpened",
     "WaitResolved", "WaitAborted", "WaitExpired", "ArtifactSaved", "MetadataLogged", "TagsChanged",
-    "LLMUsageRecorded", "PayloadErased",
+    "LLMUsageRecorded", "PayloadErased", "HistoryDropped",
 }  # fmt: skip
 
 

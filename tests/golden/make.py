@@ -64,6 +64,7 @@ FULL: dict[str, dict[str, object]] = {
     },
     "ArtifactSaved": {"key": "k", "call": 1, "attempt": 2, "tags": ("t",)},
     "MetadataLogged": {"key": "k", "call": 1, "attempt": 2},
+    "HistoryDropped": {"cancel_requested": True, "woken": True},
     "TagsChanged": {"key": "k", "by": "Ada", "add": ("é",), "remove": ("b",)},
 }  # fmt: skip
 """The fields beside the required ones, each with another value than its default."""

@@ -70,7 +70,7 @@ def make_filters(
     where: Mapping[str, object] | None = None,
 ) -> Filters:
     """Check filters as a user gives them. `now` is microseconds since 1970, for ages like `7d`."""
-    first, last = _moment("since", since, now), _moment("until", until, now)
+    first, last = moment_of("since", since, now), moment_of("until", until, now)
     if first is not None and last is not None and first > last:
         raise KitaruUsageError(f"since ({since}) is after until ({until}); nothing can be in between")
     return Filters(
@@ -112,7 +112,7 @@ def make_statuses(status: object, choices: Sequence[str] = STATUSES) -> tuple[st
     return tuple(dict.fromkeys(given))
 
 
-def _moment(name: str, value: object, now: int) -> int | None:
+def moment_of(name: str, value: object, now: int) -> int | None:
     """Microseconds since 1970 of a datetime, an ISO text (UTC unless it says otherwise) or an age."""
     if value is None:
         return None

@@ -24,7 +24,7 @@ from kitaru.store.sqlite import forks
 from kitaru.store.sqlite.connection import LOCK_NAME, connect, database_path, make_folder, open_reader, open_writer
 from kitaru.store.sqlite.failures import typed
 from kitaru.store.sqlite.lines import WaitingLines
-from kitaru.store.sqlite.members import Append, Delete, Execute
+from kitaru.store.sqlite.members import Append, Delete, DropHistories, Execute
 from kitaru.store.sqlite.pool import ReaderPool
 from kitaru.store.sqlite.projected import make_missing, prepare
 from kitaru.store.sqlite.rebuild import rebuild
@@ -154,6 +154,19 @@ class SQLiteLog:
     def erase(self, exec_id: str, by: str, at: int) -> Head:
         """Forget the payloads of a finished execution. See EventLog.erase."""
         return self.execute(exec_id, Erase(by), at)[0]
+
+    def drop_histories(self, chosen: Sequence[tuple[str, int]], by: str, at: int) -> list[str]:
+        """Drop the events of finished executions. See EventLog.drop_histories."""
+        member = DropHistories(chosen, by, at, new_event_id, self._live)
+        try:
+            self.writer.commit(member)
+        except OutcomeUnknown as error:
+            raise KitaruBackendError(
+                f"whether the events of {len(chosen)} executions were dropped is not known ({error}); check the disk, then "
+                "try again",
+                code="outcome-unknown",
+            ) from error
+        return member.dropped
 
     def delete(self, exec_id: str) -> None:
         """Remove a finished execution. See EventLog.delete."""

@@ -13,6 +13,7 @@ from kitaru.domain.state import ABSENT, ExecutionState, evolve
 from kitaru.store.batch import BlobRow, encode
 from kitaru.store.chain import GENESIS
 from kitaru.store.heads import columns
+from kitaru.store.keeping import history_dropped
 from kitaru.store.log import AppendConflict, Head, Projector
 from kitaru.store.read import find_head
 from kitaru.store.sqlite import schema
@@ -178,6 +179,54 @@ class Delete(Member):
             projector.remove(connection.execute, number, self.stream)
         connection.execute(schema.DELETE_HEAD, (number,))
         forget_lines(connection, number)
+
+
+class DropHistories(Member):
+    """Drops the events of finished executions; each stream begins with what is kept of them then."""
+
+    __slots__ = ("_at", "_by", "_chosen", "_new_id", "_projectors", "dropped")
+
+    def __init__(
+        self, chosen: Sequence[tuple[str, int]], by: str, at: int, new_id: Callable[[], str], projectors: Projectors
+    ) -> None:
+        super().__init__("histories", is_outcome=True)
+        self._chosen = chosen
+        self._by = by
+        self._at = at
+        self._new_id = new_id
+        self._projectors = projectors
+        self.dropped: list[str] = []
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """One that has gone on is left as it is."""
+        self.is_dirty = True
+        self.dropped = []
+        for exec_id, version in self._chosen:
+            stored = find_head(connection, exec_id)
+            if stored is None or stored.head.version != version:
+                continue
+            status = stored.head.state.status
+            if status is not None and status.is_finished and self._drop(connection, stored.head):
+                self.dropped.append(exec_id)
+
+    def _drop(self, connection: sqlite3.Connection, head: Head) -> bool:
+        """The new event first: the largest position has to stay. False: there is more to keep than an event holds."""
+        number, exec_id, digest, state = head
+        execute = connection.execute
+        event = history_dropped(head, self._projectors, execute, self._by, self._at)
+        if event is None:
+            return False
+        after = evolve(state, event)
+        batch = encode(number, exec_id, state.version, digest, (event,), (self._new_id(),))
+        execute(schema.MOVE_HEAD, (*columns(exec_id, batch.digest, after), number, state.version, digest))
+        execute(schema.INSERT_EVENT, batch.rows[0])
+        execute(schema.DELETE_EVENTS_UP_TO, (number, state.version))
+        release_blobs(connection, number, state.version)
+        write_blobs(connection, number, batch.blobs)
+        execute(schema.SET_ERASED, (state.version, number))
+        forget_lines(connection, number)
+        project(connection, self._projectors, Head(number, exec_id, batch.digest, after), state.version, (event,))
+        return True
 
 
 def project(

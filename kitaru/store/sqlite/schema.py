@@ -105,7 +105,7 @@ FIND_IDS = "SELECT exec_id FROM streams WHERE exec_id >= ? AND exec_id < ? ORDER
 DELETE_HEAD = "DELETE FROM streams WHERE number = ?"
 COUNT_HEADS = "SELECT count(*) FROM streams"
 LIST_EMPTY_HEADS = """SELECT exec_id FROM streams s
-    WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.number = s.number AND e.version = 1)"""
+    WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.number = s.number AND e.version > 0)"""
 
 # --- events ------------------------------------------------------------------------------------------------------------
 
@@ -113,6 +113,7 @@ INSERT_EVENT = """INSERT INTO events (number, version, type, v, event_id, digest
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 READ_STREAM = """SELECT position, version, type, v, event_id, digest, body, payload FROM events
     WHERE number = ? AND version > ? AND version <= ? ORDER BY version LIMIT ?"""
+GET_FIRST = "SELECT version, type FROM events WHERE number = ? AND version > 0 ORDER BY version LIMIT 1"
 GET_DIGEST = "SELECT digest FROM events WHERE number = ? AND version = ?"
 READ_TAIL = """SELECT e.position, e.version, e.type, e.v, e.event_id, e.digest, e.body, e.payload, e.number, s.exec_id,
     s.erased, (SELECT position FROM events i WHERE i.number = e.number AND i.version = e.version)
@@ -126,6 +127,7 @@ FIND_EVENT = "SELECT version FROM events WHERE number = ? AND event_id = ?"
 GET_LAST_POSITION = "SELECT max(position) FROM events"
 COUNT_EVENTS = "SELECT count(*) FROM events WHERE version > 0"
 DELETE_EVENTS = "DELETE FROM events WHERE number = ? AND version > 0"
+DELETE_EVENTS_UP_TO = "DELETE FROM events WHERE number = ? AND version > 0 AND version <= ?"
 INSERT_TOMBSTONE = """INSERT INTO events (number, version, type, v, event_id, digest, body)
     VALUES (?, 0, 'Tombstone', 1, ?, ?, ?)"""
 LIST_TOMBSTONES = """SELECT position, number, event_id FROM events WHERE version = 0 AND position > ?
@@ -145,9 +147,14 @@ LIST_USED_BLOBS = "SELECT DISTINCT blob FROM blob_uses WHERE number = ? AND vers
 UNUSE_BLOBS = "DELETE FROM blob_uses WHERE number = ? AND version <= ?"
 DELETE_UNUSED_BLOB = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = ?)"
 
+COUNT_UNUSED_BLOBS = "SELECT count(*) FROM blobs WHERE id NOT IN (SELECT blob FROM blob_uses)"
+DROP_UNUSED_BLOBS = """DELETE FROM blobs WHERE id IN
+    (SELECT id FROM blobs WHERE id NOT IN (SELECT blob FROM blob_uses) LIMIT ?)"""
+
 # --- logs --------------------------------------------------------------------------------------------------------------
 
 FIND_LOGS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'logs'"
+FIND_LOGS_OF_STORE = "SELECT 1 FROM store.sqlite_master WHERE type = 'table' AND name = 'logs'"
 INSERT_LINE = """INSERT INTO logs (number, at, source, level, message, module, filename, lineno, checkpoint,
     invocation_id, call, attempt, path, ordinal) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
     WHERE EXISTS (SELECT 1 FROM streams WHERE number = ?1 AND erased = 0)"""
@@ -161,6 +168,12 @@ LAST_LINES = """SELECT id, at, level, message, module, filename, lineno, checkpo
     AND (?4 IS NULL OR checkpoint = ?4 OR invocation_id = ?4 OR call = ?5) ORDER BY id DESC LIMIT ?6"""
 LIST_ORDINALS = """SELECT path, max(ordinal) FROM logs WHERE number = ? AND path IS NOT NULL AND ordinal IS NOT NULL
     GROUP BY path"""
+FIND_LAST_LINE_TOO_MUCH = """SELECT id FROM (SELECT id, sum(octet_length + ?) OVER (ORDER BY id DESC) AS total
+    FROM (SELECT id, length(CAST(message AS BLOB)) AS octet_length FROM logs)) WHERE total > ? ORDER BY id DESC LIMIT 1"""
+COUNT_OLD_LINES = "SELECT count(*) FROM logs WHERE at < ? OR id <= ?"
+DROP_OLD_LINES = "DELETE FROM logs WHERE id IN (SELECT id FROM logs WHERE at < ? OR id <= ? LIMIT ?)"
+CHECK_LINES = """SELECT count(*) FROM logs WHERE typeof(number) <> 'integer' OR typeof(at) <> 'integer'
+    OR typeof(source) <> 'text' OR typeof(level) <> 'text' OR typeof(message) <> 'text'"""
 FORGET_LINES = "DELETE FROM logs WHERE number = ?"
 
 # --- for the library's recorder ------------------------------------------------------------------------------------------

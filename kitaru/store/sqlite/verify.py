@@ -95,6 +95,7 @@ class _Verification:
             self._say("head", exec_id, f"the head row names later events than version {version}, the last there is")
         blobs = self._guard("file", self._folder, self._check_blobs) or 0
         self._guard("file", self._folder, self._check_heads_without_events)
+        self._check_logs()
         if is_current(self._connection, self._projectors):
             for projector in self._projectors:
                 for table in projector.tables:
@@ -165,6 +166,17 @@ class _Verification:
     def _check_heads_without_events(self) -> None:
         for (exec_id,) in self._connection.execute(schema.LIST_EMPTY_HEADS).fetchall():
             self._say("head", str(exec_id), "it has no events")
+
+    def _check_logs(self) -> None:
+        """They are no part of the record: what is wrong with them is told, and harms nothing else."""
+        try:
+            there = self._connection.execute(schema.FIND_LOGS_OF_STORE).fetchone()
+            wrong = self._connection.execute(schema.CHECK_LINES).fetchone()[0] if there is not None else 0
+        except DATABASE_ERRORS as error:
+            self._say("logs", self._folder, f"the log table is not what it was ({error}); executions are not affected")
+        else:
+            if wrong:
+                self._say("logs", self._folder, f"{wrong} log lines are not what was written; executions are not affected")
 
     def _compare(self, table: str) -> None:
         if not self._is_folded:

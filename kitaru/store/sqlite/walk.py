@@ -12,7 +12,7 @@ from kitaru.domain.state import ABSENT, ExecutionState
 from kitaru.store.chain import GENESIS
 from kitaru.store.heads import fold_head
 from kitaru.store.log import Head
-from kitaru.store.rows import corrupt, recorded
+from kitaru.store.rows import DROPPED, corrupt, next_version, recorded
 from kitaru.store.sqlite import schema
 
 RUN_LIMIT = 1000
@@ -91,7 +91,9 @@ class Walker:
         if not isinstance(exec_id, str):
             raise corrupt("?", cast("int", first[1]), first[0], "its execution is missing")
         place = self._places.get(number)
-        if place is None:
+        if first[2] == DROPPED:
+            place = _Place(exec_id, cast("int", first[1]) - 1, b"", ABSENT)
+        elif place is None:
             place = _place_before(connection, number, exec_id, cast("int", first[1]), erased)
         _, version, digest, state = place
         events: list[tuple[int, EventBase]] = []
@@ -122,7 +124,7 @@ def _place_before(connection: sqlite3.Connection, number: int, exec_id: str, ver
         if not rows:
             raise corrupt(exec_id, found + 1, "none", "it is missing")
         for row in rows:
-            found += 1
+            found = next_version(row, found)
             state = fold_head(state, found, recorded(row, number, exec_id, found, digest, erased).event)
             digest = row[5]
     return _Place(exec_id, found, digest, state)
