@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks.contenders.bare_duckdb import THREADS
 from benchmarks.turns import Answer, serve
 
-_COPY = "COPY (SELECT * FROM executions ORDER BY number) TO ? (FORMAT parquet, COMPRESSION zstd)"
-_TAKE = "CREATE TABLE executions AS SELECT row_number() OVER () AS number, * FROM read_parquet(?)"
+_COPY = "COPY executions TO ? (FORMAT parquet, COMPRESSION zstd)"
+_TAKE = "CREATE TABLE executions AS FROM read_parquet(?)"
 
 
 def main() -> None:

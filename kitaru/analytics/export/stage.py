@@ -67,6 +67,8 @@ class Stage:
                 self._load_changed(moment, self._base.origin.position, numbers)
             else:
                 self._load_executions(moment, first - 1, last)
+            if "executions" in tables:
+                self._load_totals(moment, first - 1, last)
             if not set(tables) <= {"executions"}:
                 self._load_events(moment, first, last)
             if "checkpoints" in tables:
@@ -109,6 +111,14 @@ class Stage:
             if not found[0]:
                 return
             self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
+            after = cast("int", found[1])
+
+    def _load_totals(self, moment: Reads, after: int, last: int) -> None:
+        while True:
+            found = moment.query(staging.READ_TOTALS, (after, last, _EXECUTIONS_AT_ONCE))[0]
+            if not found[0]:
+                return
+            self._duck.execute(staging.ADD_TOTALS, found[2:])
             after = cast("int", found[1])
 
     def _load_changed(self, moment: Reads, position: int, numbers: tuple[int, int]) -> None:

@@ -18,10 +18,24 @@ CREATE = (
         name VARCHAR, invocation_id VARCHAR, checkpoint_type VARCHAR, parents INTEGER[], original_call_id VARCHAR,
         origin VARCHAR, exception_type VARCHAR, kind VARCHAR, asker VARCHAR, expires_at BIGINT, record_id VARCHAR
     )""",
+    """CREATE TABLE totals (
+        number INTEGER NOT NULL,
+        usage_record_count BIGINT, incurred_usage_record_count BIGINT, reused_usage_record_count BIGINT, total_tokens
+        BIGINT, incurred_total_tokens BIGINT, reused_total_tokens BIGINT, actual_cost_usd BIGINT, estimated_cost_usd
+        BIGINT, display_cost_usd BIGINT, records_without_cost_count BIGINT, input_tokens BIGINT, output_tokens BIGINT,
+        incurred_input_tokens BIGINT, incurred_output_tokens BIGINT, reused_input_tokens BIGINT, reused_output_tokens
+        BIGINT
+    )""",
     "CREATE TABLE changed (number INTEGER NOT NULL)",
     "CREATE TABLE call_metadata (number INTEGER NOT NULL, call INTEGER NOT NULL, metadata VARCHAR)",
 )
-CLEAR = ("DELETE FROM read_executions", "DELETE FROM changed", "DELETE FROM events", "DELETE FROM call_metadata")
+CLEAR = (
+    "DELETE FROM read_executions",
+    "DELETE FROM totals",
+    "DELETE FROM changed",
+    "DELETE FROM events",
+    "DELETE FROM call_metadata",
+)
 
 READ_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.number), json_group_array(e.exec_id),
     json_group_array(e.flow_id), json_group_array(e.flow_name), json_group_array(e.stack), json_group_array(e.status),
@@ -47,7 +61,25 @@ ADD_EXECUTIONS = """INSERT INTO read_executions
         unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]'))"""
 
-CHANGED_SINCE = "SELECT DISTINCT number FROM events WHERE position > ? AND +number >= ? AND +number <= ?"
+CHANGED_SINCE = "SELECT DISTINCT +number FROM events WHERE position > ? AND +number >= ? AND +number <= ?"
+"""The plus signs: by its positions. Without them SQLite walks the index by number, which is all of it."""
+READ_TOTALS = """SELECT count(*), max(u.number), json_group_array(u.number),
+    json_group_array(u.usage_record_count), json_group_array(u.incurred_usage_record_count),
+    json_group_array(u.reused_usage_record_count), json_group_array(u.total_tokens),
+    json_group_array(u.incurred_total_tokens), json_group_array(u.reused_total_tokens),
+    json_group_array(u.actual_cost_usd), json_group_array(u.estimated_cost_usd), json_group_array(u.display_cost_usd),
+    json_group_array(u.records_without_cost_count), json_group_array(u.input_tokens), json_group_array(u.output_tokens),
+    json_group_array(u.incurred_input_tokens), json_group_array(u.incurred_output_tokens),
+    json_group_array(u.reused_input_tokens), json_group_array(u.reused_output_tokens)
+    FROM (SELECT * FROM llm_usage WHERE number > ? AND number <= ? ORDER BY number LIMIT ?) u"""
+ADD_TOTALS = """INSERT INTO totals
+    SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]'))"""
+
 ADD_CHANGED = "INSERT INTO changed SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
 
 WITHOUT_BASE = "CREATE VIEW executions AS FROM read_executions"
@@ -103,6 +135,6 @@ READ_CALL_METADATA = """SELECT s.number, s.version, json_extract(CAST(s.body AS 
 ADD_CALL_METADATA = """INSERT INTO call_metadata SELECT unnest(from_json(?, '["INTEGER"]')),
     unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]'))"""
 
-CHANGED = "SELECT DISTINCT number FROM events WHERE position > ?"
+CHANGED = "SELECT DISTINCT +number FROM events WHERE position > ?"
 DIGEST_AT = "SELECT lower(hex(digest)) FROM events WHERE position = ?"
 GREATEST_NUMBER = "SELECT coalesce(max(number), 0) FROM streams"
