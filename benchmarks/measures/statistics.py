@@ -35,9 +35,9 @@ def measure(setting: Setting, wanted: frozenset[str]) -> list[Row]:
     rows: list[Row] = []
     for size in setting.populations:
         store = store_of(size)
-        _ask(store, "status")  # builds the base, if it is not there
+        ask(store, "status")  # builds the base, if it is not there
         if "P8" in wanted:
-            rows += _statistics(setting, store, size)
+            rows += compare(setting, store, columns_of(store), size)
         if "P9" in wanted and size == max(setting.populations):
             rows += _changed(setting, store, size)
         if "P11" in wanted:
@@ -47,11 +47,11 @@ def measure(setting: Setting, wanted: frozenset[str]) -> list[Row]:
     return rows
 
 
-def _statistics(setting: Setting, store: Path, size: int) -> list[Row]:
-    columns = columns_of(store)
+def compare(setting: Setting, store: Path, columns: Path, size: int) -> list[Row]:
+    """Every question, to the client and to bare DuckDB; their answers have to be the same."""
     rows: list[Row] = []
     for name in QUESTIONS:
-        ours, bare = _ask(store, name), _answer("bare_duckdb", columns, name)
+        ours, bare = ask(store, name), _answer("bare_duckdb", columns, name)
         if not are_equal(ours, bare):
             raise ContenderError(f"{name} over {size:,}: the answers differ")
         series = _turns(setting, f"p8-{size}", size, {OURS: (store, name), BARE: (columns, name)})
@@ -124,7 +124,8 @@ def _module(name: str) -> str:
     return "bare_duckdb" if name == BARE else "statistics"
 
 
-def _ask(store: Path, question: str) -> list[tuple[object, ...]]:
+def ask(store: Path, question: str) -> list[tuple[object, ...]]:
+    """The client's answer."""
     return _answer("statistics", store, question)
 
 
