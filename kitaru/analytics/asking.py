@@ -23,14 +23,14 @@ _TABLES = {"executions": "executions", "checkpoints": "calls", "llm_usage": "usa
 class Scene(NamedTuple):
     """What a statement has to know of the store: the flows a filter means, the zone's shifts, the keys that were read.
 
-    `parts`: BASE, TAIL or both, those that hold rows. `between`: the least and the greatest number that has changed.
+    `parts`: where the subject's rows are, BASE, TAIL or both. `has_base`: there is a base of executions.
     """
 
     flows: Sequence[str]
     shifts: tuple[Shift, ...]
     keys: Mapping[str, Key]
     parts: Sequence[int]
-    between: tuple[int, int] | None
+    has_base: bool
 
 
 def values_of(query: Query) -> list[Value]:
@@ -80,9 +80,9 @@ class _Part:
         self._has_own_tag = is_tagged and table == "executions"
         self._joins_tags = is_tagged and table != "executions"
         self._table = "tags" if self._has_own_tag else table
-        keys = {key: scene.keys[key] for key in keys_of(query)}
-        self._read = [key for key in keys.values() if not self._is_hot(key)]
-        self._joins_execution = len(self._read) < len(keys) and self._table != "executions"
+        self._is_of_executions = table == "executions"
+        keys = [scene.keys[key] for key in keys_of(query)]
+        self._joined_keys = [key for key in keys if not self._is_in_row(key)]
 
     def select(self, values: Sequence[Value]) -> Statement:
         """What is grouped by, named g0, g1 …, and what is measured, named v0, v1 …"""
@@ -92,25 +92,33 @@ class _Part:
         for place, value in enumerate(values):
             made.add(self._value(value)).say(w.AS_VALUE, place, w.COMMA)
         made.say(w.ONE, w.FROM[self._table][self._part])
+        if self._part == BASE:
+            made.say(w.UNCHANGED[self._table])
         if self._joins_tags:
-            made.say(w.JOIN_TAGS[self._part])
-        if self._joins_execution:
-            made.say(w.JOIN_EXECUTION[self._part])
-        for key in self._read:
-            made.say(w.JOIN_KEY, key.slot, w.KEY_SLOT[0], key.slot, w.KEY_SLOT[1], key.slot)
-            made.say(w.KEY_NUMBER[0], key.slot, w.KEY_NUMBER[1])
+            made.say(w.JOIN_TAGS, *((w.TAGS_OF_BASE,) if self._scene.has_base else ()), w.ON_TAGS)
+        for key in self._joined_keys:
+            self._join(key, made)
         return made.add(self._where())
+
+    def _join(self, key: Key, made: Statement) -> None:
+        made.say(w.JOIN_KEY, key.slot)
+        if key.column is not None and (self._part == BASE or not self._is_of_executions):
+            select, label, number, exact = w.KEY_OF_BASE
+            made.say(select, key.column, label, key.column, number, key.column, exact)
+        end, on, number = w.ON_KEY
+        made.say(end, key.slot, on, key.slot, number)
 
     # --- metadata -----------------------------------------------------------------------------------------------------
 
-    def _is_hot(self, key: Key) -> bool:
-        return self._part == BASE and key.column is not None
+    def _is_in_row(self, key: Key) -> bool:
+        """Whether the rows of this part have the key's columns themselves."""
+        return self._part == BASE and key.column is not None and self._table == "executions"
 
     def _column(self, name: str, which: str) -> tuple[Word, ...]:
         key = self._scene.keys[name]
-        if self._is_hot(key):
+        if self._is_in_row(key):
             assert key.column is not None
-            return (w.HOT[self._joins_execution], key.column, w.HOT_COLUMNS[which])
+            return (w.HOT, key.column, w.HOT_COLUMNS[which])
         return (w.READ, key.slot, w.READ_COLUMNS[which])
 
     # --- groups and values ----------------------------------------------------------------------------------------------
@@ -174,11 +182,14 @@ class _Part:
         if filters.until is not None:
             made.say(w.AND, w.UNTIL).give(filters.until)
         for tag in filters.tags:
-            made.say(w.AND, w.TAGGED[self._part]).give(tag)
+            if self._is_of_executions:
+                made.say(w.AND, w.TAGGED[self._part]).give(tag)
+            elif self._scene.has_base:
+                made.say(w.AND, w.TAGGED_NOW, w.OR_TAGGED, w.END).give(tag, tag)
+            else:
+                made.say(w.AND, w.TAGGED_NOW, w.END).give(tag)
         for condition in filters.where:
             made.say(w.AND).add(self._condition(condition))
-        if self._part == BASE and self._scene.between is not None:
-            made.say(w.AND, w.OUTSIDE[0], w.UNCHANGED, w.OUTSIDE[1]).give(*self._scene.between)
         return made
 
     def _condition(self, condition: Condition) -> Statement:

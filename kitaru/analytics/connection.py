@@ -6,7 +6,7 @@ DuckDB costs 160 ms to import, so it is imported here, when the first question i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 THREADS = 2
@@ -17,7 +17,12 @@ _EXPORT_MEMORY = "1GB"
 _ATTACH_BASE = "ATTACH ? AS base (READ_ONLY)"
 _IN_UTC = "SET TimeZone = 'UTC'"
 _ALLOW = "SET allowed_directories = ?"
+_ATTACH = (
+    ("executions", "ATTACH ? AS base (READ_ONLY)"),
+    ("steps", "ATTACH ? AS steps (READ_ONLY)"),
+)
 _ATTACH_TAIL = "ATTACH ':memory:' AS tail (READ_WRITE)"
+_ATTACH_PREVIOUS = "ATTACH ? AS previous (READ_ONLY)"
 _USE_TAIL = "USE tail"
 _LOCK = ("SET enable_external_access = false", "SET lock_configuration = true")
 
@@ -38,28 +43,41 @@ class Duck(Protocol):
         ...
 
 
-def open_sandbox(base: str | None) -> tuple[Duck, Duck]:
-    """A DuckDB on a base's file, or on none: (a connection to ask, whose tables are the base's; one that fills `tail`)."""
-    asking = _connect(base or ":memory:", MEMORY, is_read_only=base is not None)
-    asking.execute(_ATTACH_TAIL)
-    filling = cast("Duck", cast("Any", asking).cursor())
-    filling.execute(_USE_TAIL)
-    for statement in _LOCK:
-        asking.execute(statement)
+def open_sandbox(paths: Mapping[str, str]) -> tuple[Duck, Duck]:
+    """A DuckDB on files of bases, each by its family's name: (a connection to ask, one that fills the schema `tail`)."""
+    asking = _connect(":memory:", MEMORY)
+    try:
+        for family, statement in _ATTACH:
+            if family in paths:
+                asking.execute(statement, (paths[family],))
+        asking.execute(_ATTACH_TAIL)
+        filling = cast("Duck", cast("Any", asking).cursor())
+        filling.execute(_USE_TAIL)
+        for statement in _LOCK:
+            asking.execute(statement)
+    except BaseException:
+        asking.close()
+        raise
     return asking, filling
 
 
-def open_to_build(path: str) -> Duck:
-    """A DuckDB on a file that nobody else knows yet."""
-    connection = _connect(path, _BUILD_MEMORY, is_read_only=False)
-    for statement in _LOCK:
-        connection.execute(statement)
+def open_to_build(path: str, previous: str | None) -> Duck:
+    """A DuckDB on a file that nobody else knows yet, with the one before as the schema `previous`."""
+    connection = _connect(path, _BUILD_MEMORY)
+    try:
+        if previous is not None:
+            connection.execute(_ATTACH_PREVIOUS, (previous,))
+        for statement in _LOCK:
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def open_to_write(folder: str, base: str | None = None) -> Duck:
     """A DuckDB in memory that reaches no file but those below `folder`, with a base's file as the schema `base`."""
-    connection = _connect(":memory:", _EXPORT_MEMORY, is_read_only=False)
+    connection = _connect(":memory:", _EXPORT_MEMORY)
     try:
         if base is not None:
             connection.execute(_ATTACH_BASE, (base,))
@@ -73,7 +91,14 @@ def open_to_write(folder: str, base: str | None = None) -> Duck:
     return connection
 
 
-def _connect(path: str, memory: str, *, is_read_only: bool) -> Duck:
+def duck_errors() -> tuple[type[Exception], ...]:
+    """What DuckDB raises."""
+    import duckdb
+
+    return (duckdb.Error,)
+
+
+def _connect(path: str, memory: str) -> Duck:
     import duckdb
 
     settings = {
@@ -85,4 +110,11 @@ def _connect(path: str, memory: str, *, is_read_only: bool) -> Duck:
         "allow_community_extensions": "false",
         "python_enable_replacements": "false",
     }
-    return cast("Duck", duckdb.connect(path, read_only=is_read_only, config=cast("Any", settings)))
+    return cast("Duck", duckdb.connect(path, config=cast("Any", settings)))
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether it is that the memory does not suffice."""
+    import duckdb
+
+    return isinstance(error, duckdb.OutOfMemoryException)

@@ -1,112 +1,194 @@
-"""What one process knows of a store's rows: a sandboxed DuckDB that follows the store from question to question."""
+"""What one process knows of a store's rows: bases, and a tail in memory that follows the store from question to question.
+
+The tail holds the rows of the executions that changed since the base; `changed_executions` and `changed_steps` name them,
+the deleted ones too, and an answer takes from a base only what they do not name.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
-from kitaru.analytics import tables
-from kitaru.analytics.asking import TAIL, Scene, keys_of
+from kitaru.analytics import execution_rows, generations, keys, step_rows
+from kitaru.analytics.asking import BASE, TAIL, Scene, keys_of
 from kitaru.analytics.connection import open_sandbox
+from kitaru.analytics.generations import FAMILIES, Family, Generation, Origin
 from kitaru.analytics.grammar import Query
-from kitaru.analytics.keys import Key, read_values
+from kitaru.analytics.keys import Key
 from kitaru.analytics.zones import QUARTER, YEAR_ONE, Shift, shifts_of
 from kitaru.store.log import Reads
 
 SLICE = 20_000
 """Executions that are read at once."""
 MOST_KEYS = 24
-"""Metadata keys whose values are kept."""
+"""Metadata keys whose values are kept in the tail."""
 
 _NUMBERS = "SELECT number FROM executions ORDER BY number"
-_CHANGED = "SELECT DISTINCT number FROM events WHERE position > ?"
+_CHANGED = "SELECT DISTINCT number FROM events WHERE position > ? ORDER BY number"
 _FLOWS = "SELECT flow_id FROM flows WHERE project = ? AND (flow_id = ? OR flow_name = ?)"
-_SPAN = "SELECT min(quarter), max(quarter) FROM executions"
-_FORGET = ("DELETE FROM executions", "DELETE FROM tags", "DELETE FROM key_values")
+
+_CREATE_CHANGED = (
+    "CREATE TABLE changed_executions (number INTEGER NOT NULL)",
+    "CREATE TABLE changed_steps (number INTEGER NOT NULL)",
+)
+_CHANGE: Mapping[Family, str] = {
+    "executions": "INSERT INTO changed_executions SELECT unnest(from_json(?, '[\"INTEGER\"]'))",
+    "steps": "INSERT INTO changed_steps SELECT unnest(from_json(?, '[\"INTEGER\"]'))",
+}
+_SPANS: Mapping[str, tuple[str, str]] = {
+    "executions": (
+        "SELECT min(quarter), max(quarter) FROM base.executions",
+        "SELECT min(quarter), max(quarter) FROM tail.executions",
+    ),
+    "checkpoints": (
+        "SELECT min(quarter), max(quarter) FROM steps.calls",
+        "SELECT min(quarter), max(quarter) FROM tail.calls",
+    ),
+    "llm_usage": (
+        "SELECT min(quarter), max(quarter) FROM steps.usage",
+        "SELECT min(quarter), max(quarter) FROM tail.usage",
+    ),
+}
 
 
 class Current:
-    """A store's rows in DuckDB. `lock` is held by the thread that asks."""
+    """A store's rows in DuckDB, for one thread at a time. `origin` is the store as it was when it was looked at last."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.asking, self._filling = open_sandbox(None)
-        for statement in tables.CREATE + tables.CREATE_TAIL:
-            self._filling.execute(statement)
-        self._position = 0
-        self._numbers: set[int] = set()
+    def __init__(self, bases: Mapping[Family, Generation], *, has_events: bool) -> None:
+        self.bases = bases
+        self._has_events = has_events
+        self.asking, self._filling = open_sandbox({family: base.path for family, base in bases.items()})
+        self._create()
+        self.origin: Origin | None = None
+        self._positions: dict[Family, int] = {
+            family: bases[family].origin.position if family in bases else 0 for family in FAMILIES
+        }
+        self._changed: dict[Family, set[int]] = {family: set() for family in FAMILIES}
+        self._base_keys = keys.keys_of_base(self.asking) if "executions" in bases else {}
         self._keys: dict[str, Key] = {}
-        self._slots = 0
+        self._slots = keys.MOST_COLUMNS
 
-    def refresh(self, moment: Reads, query: Query, *, has_events: bool) -> Scene:
-        """Take in what was committed since the last question, and say what a statement for this one has to know.
-
-        `has_events`: the store can be asked which executions changed; without it all are read again.
-        """
-        position = moment.last_position()
-        if position != self._position:
-            if self._position == 0 or not has_events:
-                self._forget()
-                changed = moment.query(_NUMBERS)
-            else:
-                changed = moment.query(_CHANGED, (self._position,))
-            self._take(moment, sorted(cast("int", row[0]) for row in changed))
-            self._position = position
-        keys = {key: self._key(moment, key) for key in keys_of(query)}
-        return Scene(_flows(moment, query), self._shifts(query), keys, (TAIL,), None)
+    def _create(self) -> None:
+        execute = self._filling.execute
+        for statement in (execution_rows.CREATE, execution_rows.CREATE_TAGS, keys.CREATE_VALUES):
+            execute(statement)
+        for statement in step_rows.CREATE + _CREATE_CHANGED:
+            execute(statement)
+        for statement in execution_rows.CREATE_LANDING + step_rows.CREATE_LANDING:
+            execute(statement)
 
     def close(self) -> None:
         """Let go of DuckDB."""
         self._filling.close()
         self.asking.close()
 
-    def _forget(self) -> None:
-        for statement in _FORGET:
-            self._filling.execute(statement)
-        self._keys.clear()
-        self._position = 0
+    def tail_size(self, family: Family) -> int:
+        """How many executions were read since the base, or in all without one."""
+        return len(self._changed[family])
 
-    def _take(self, moment: Reads, numbers: Sequence[int]) -> None:
-        """Read the rows of executions, in place of those that are here."""
+    def position(self, family: Family) -> int:
+        """Up to where the rows of a family are known."""
+        return self._positions[family]
+
+    def is_of(self, moment: Reads) -> bool:
+        """Whether the store still has the history that these rows are of."""
+        seen = [base.origin for base in self.bases.values()] if self.origin is None else [self.origin]
+        return all(generations.fits(moment, origin) for origin in seen)
+
+    def is_before(self, base: Generation) -> bool:
+        """Whether a base is newer than the one here."""
+        own = self.bases.get(base.family)
+        return own is None or own.origin.position < base.origin.position
+
+    def refresh(self, moment: Reads, query: Query) -> Scene:
+        """Take in what was committed since the last question, and say what a statement for this one has to know."""
+        asked = families_of(query)
+        position = moment.last_position()
+        for family in asked:
+            if position != self._positions[family]:
+                self._follow(moment, family, position)
+        if self._has_events:
+            self.origin = generations.origin_of(moment)
+        found = {key: self._key(moment, key) for key in keys_of(query)}
+        own = asked[-1]
+        parts = ((BASE,) if own in self.bases else ()) + ((TAIL,) if own not in self.bases or self._changed[own] else ())
+        return Scene(_flows(moment, query), self._shifts(query, parts), found, parts, "executions" in self.bases)
+
+    def _follow(self, moment: Reads, family: Family, position: int) -> None:
+        if self._positions[family] == 0 or not self._has_events:
+            rows = moment.query(_NUMBERS)
+        else:
+            rows = moment.query(_CHANGED, (self._positions[family],))
+        numbers = [cast("int", row[0]) for row in rows]
+        gone = [] if self._has_events else sorted(self._changed[family] - set(numbers))
+        is_first = not self._changed[family]
         for place in range(0, len(numbers), SLICE):
-            some = _array(numbers[place : place + SLICE])
-            execute = self._filling.execute
-            execute(tables.ARRIVE, (some,))
-            if self._position:
-                for statement in tables.CLEAR:
-                    execute(statement)
-            execute(tables.ADD_EXECUTIONS, moment.query(tables.READ_EXECUTIONS, (some,))[0])
-            execute(tables.ADD_TAG_ROWS, moment.query(tables.READ_TAGS, (some,))[0])
-            execute(tables.ADD_TAGS)
-            if self._keys:
-                execute(tables.CLEAR_VALUES)
-                for key, found in self._keys.items():
-                    read_values(moment.query, self._filling, key, found, some)
-            for statement in tables.LEAVE:
-                execute(statement)
+            some = execution_rows.array(numbers[place : place + SLICE])
+            if not is_first:
+                self._clear(family, some)
+            if family == "executions":
+                execution_rows.land(moment, self._filling, some)
+                self._filling.execute(execution_rows.ADD)
+                keys.read_values(moment, self._filling, self._keys, numbers[place : place + SLICE])
+            else:
+                step_rows.add(moment, self._filling, some, has_events=self._has_events)
+        if gone:
+            self._clear(family, execution_rows.array(gone))
+        fresh = [number for number in numbers if number not in self._changed[family]]
+        self._changed[family].update(fresh)
+        self._changed[family].difference_update(gone)
+        if family in self.bases:
+            self._filling.execute(_CHANGE[family], (execution_rows.array(fresh),))
+        self._positions[family] = position
+
+    def _clear(self, family: Family, numbers: str) -> None:
+        if family == "steps":
+            for statement in step_rows.CLEAR:
+                self._filling.execute(statement, (numbers,))
+            return
+        for statement in execution_rows.CLEAR:
+            self._filling.execute(statement, (numbers,))
+        if self._keys:
+            self._filling.execute(keys.CLEAR_VALUES, (numbers,))
 
     def _key(self, moment: Reads, key: str) -> Key:
-        """A key whose values are here: those of all executions, kept current from now on."""
+        """A key whose values are here from now on: of a key of the base those that changed, of another all."""
         found = self._keys.pop(key, None)
         if found is None:
             if len(self._keys) >= MOST_KEYS:
-                self._filling.execute(tables.DROP_SLOT, (self._keys.pop(next(iter(self._keys))).slot,))
+                self._filling.execute(keys.DROP_SLOT, (self._keys.pop(next(iter(self._keys))).slot,))
             self._slots += 1
-            found = Key(self._slots)
-            numbers = [cast("int", row[0]) for row in moment.query(_NUMBERS)]
+            of_base = self._base_keys.get(key)
+            if of_base is None:
+                found = Key(self._slots)
+                numbers = [cast("int", row[0]) for row in moment.query(_NUMBERS)]
+            else:
+                found = Key(self._slots, of_base.column, of_base.has_floats, of_base.has_big)
+                numbers = sorted(self._changed["executions"])
             for place in range(0, len(numbers), SLICE):
-                read_values(moment.query, self._filling, key, found, _array(numbers[place : place + SLICE]))
+                some = numbers[place : place + SLICE]
+                keys.read_values(moment, self._filling, {key: found}, some, whole=of_base is None)
         self._keys[key] = found  # last: the first is the one that was not asked for the longest
         return found
 
-    def _shifts(self, query: Query) -> tuple[Shift, ...]:
+    def _shifts(self, query: Query, parts: Sequence[int]) -> tuple[Shift, ...]:
         if query.time is None or query.timezone == "UTC":
             return shifts_of("UTC", 0, 0)
-        first, last = self._filling.execute(_SPAN).fetchall()[0]
-        if first is None:
+        statements = _SPANS[query.subject]
+        spans = [self.asking.execute(statements[part]).fetchall()[0] for part in parts]
+        first = min((span[0] for span in spans if span[0] is not None), default=None)
+        last = max((span[1] for span in spans if span[1] is not None), default=None)
+        if first is None or last is None:
             return shifts_of("UTC", 0, 0)
         return shifts_of(query.timezone, first * QUARTER - YEAR_ONE, (last + 1) * QUARTER - YEAR_ONE)
+
+
+def families_of(query: Query) -> tuple[Family, ...]:
+    """The families of rows that a question is about: its subject's own last."""
+    if query.subject == "executions":
+        return ("executions",)
+    is_of_both = bool(keys_of(query)) or any(each.dimension == "tag" for each in query.groupings) or bool(query.filters.tags)
+    return ("executions", "steps") if is_of_both else ("steps",)
 
 
 def _flows(moment: Reads, query: Query) -> list[str]:
@@ -115,7 +197,3 @@ def _flows(moment: Reads, query: Query) -> list[str]:
     if filters.flow is None:
         return []
     return [str(row[0]) for row in moment.query(_FLOWS, (filters.project, filters.flow, filters.flow))]
-
-
-def _array(numbers: Sequence[int]) -> str:
-    return f"[{','.join(map(str, numbers))}]"

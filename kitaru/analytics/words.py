@@ -35,24 +35,31 @@ AGGREGATES: Final[Mapping[str, tuple[str, str]]] = {
     "count_distinct": ("count(DISTINCT v", ")"),
 }
 
-# --- where rows come from: `s` is the subject's row, `e` its execution's, `t` a tag of it --------------------------------
+# --- where rows come from: `s` is the subject's row, `c` a change of it, `t` a tag of its execution, `x` its metadata ----
 
 FROM: Final[Mapping[str, tuple[str, str]]] = {
-    "executions": (" FROM executions s", " FROM tail.executions s"),
-    "tags": (" FROM tags s", " FROM tail.tags s"),
-    "calls": (" FROM calls s", " FROM tail.calls s"),
-    "usage": (" FROM usage s", " FROM tail.usage s"),
+    "executions": (" FROM base.executions s", " FROM tail.executions s"),
+    "tags": (" FROM base.tags s", " FROM tail.tags s"),
+    "calls": (" FROM steps.calls s", " FROM tail.calls s"),
+    "usage": (" FROM steps.usage s", " FROM tail.usage s"),
 }
-JOIN_EXECUTION: Final = (
-    " JOIN executions e ON e.number = s.number",
-    " JOIN tail.executions e ON e.number = s.number",
+UNCHANGED: Final[Mapping[str, str]] = {
+    "executions": " ANTI JOIN tail.changed_executions c ON c.number = s.number",
+    "tags": " ANTI JOIN tail.changed_executions c ON c.number = s.number",
+    "calls": " ANTI JOIN tail.changed_steps c ON c.number = s.number",
+    "usage": " ANTI JOIN tail.changed_steps c ON c.number = s.number",
+}
+JOIN_TAGS: Final = " JOIN (SELECT number, tag FROM tail.tags"
+TAGS_OF_BASE: Final = " UNION ALL SELECT number, tag FROM base.tags ANTI JOIN tail.changed_executions USING (number)"
+ON_TAGS: Final = ") t ON t.number = s.number"
+JOIN_KEY: Final = " LEFT JOIN (SELECT number, label, number_value, exact FROM tail.key_values WHERE slot = "
+KEY_OF_BASE: Final = (
+    " UNION ALL SELECT number, m",
+    "_label, m",
+    "_number, m",
+    "_exact FROM base.executions ANTI JOIN tail.changed_executions USING (number)",
 )
-JOIN_TAGS: Final = (" JOIN tags t ON t.number = s.number", " JOIN tail.tags t ON t.number = s.number")
-JOIN_KEY: Final = " LEFT JOIN tail.key_values x"
-KEY_SLOT: Final = (" ON x", ".slot = ")
-KEY_NUMBER: Final = (" AND x", ".number = s.number")
-UNCHANGED: Final = "s.number NOT IN (SELECT number FROM tail.changed)"
-OUTSIDE: Final = ("(s.number < ? OR s.number > ? OR ", ")")
+ON_KEY: Final = (") x", " ON x", ".number = s.number")
 
 # --- what is grouped by -------------------------------------------------------------------------------------------------
 
@@ -95,15 +102,47 @@ SOURCES: Final[Mapping[str, Mapping[str, str]]] = {
         "output_artifact_count": "s.artifact_count",
         "attempt_count": "s.attempt_count",
     },
+    "checkpoints": {
+        "duration": "s.duration",
+        "attempt_count": "s.attempt_count",
+        "llm_cost": "s.llm_cost",
+        "llm_tokens": "s.llm_tokens",
+        "llm_input_tokens": "s.llm_input_tokens",
+        "llm_output_tokens": "s.llm_output_tokens",
+    },
+    "llm_usage": {
+        "cost": "s.cost",
+        "actual_cost": "s.actual_cost",
+        "estimated_cost": "s.estimated_cost",
+        "tokens": "s.total_tokens",
+        "input_tokens": "s.input_tokens",
+        "output_tokens": "s.output_tokens",
+        "cached_input_tokens": "s.cached_input_tokens",
+        "reasoning_tokens": "s.reasoning_tokens",
+        "latency": "s.latency",
+    },
 }
+
+# --- the columns of metadata, as the base makes them ---
+
+CREATE_EXECUTIONS: Final = "CREATE TABLE executions AS "
+ADD_EXECUTIONS: Final = "INSERT INTO executions "
+LANDED: Final = "SELECT * FROM landed"
+PIVOT: Final = " LEFT JOIN (SELECT number"
+PIVOTED: Final = (
+    ", max(label) FILTER (WHERE slot = ",
+    ", max(number_value) FILTER (WHERE slot = ",
+    ", max(exact) FILTER (WHERE slot = ",
+)
+AS_COLUMN: Final = (") AS m", "_label", "_number", "_exact")
+PIVOT_END: Final = " FROM key_values GROUP BY number) USING (number)"
 
 # --- metadata: `m7_label` of the base, `x1.label` of what was read for this key ------------------------------------------
 
-HOT: Final = ("s.m", "e.m")
+HOT: Final = "s.m"
 HOT_COLUMNS: Final[Mapping[str, str]] = {"label": "_label", "number": "_number", "exact": "_exact"}
 READ: Final = "x"
 READ_COLUMNS: Final[Mapping[str, str]] = {"label": ".label", "number": ".number_value", "exact": ".exact"}
-ABSENT: Final = "CAST(NULL AS VARCHAR)"
 NUMBERED: Final = ("CASE WHEN ", " IS NOT NULL THEN ", " END")
 BIG: Final = ("coalesce(CAST(", " AS HUGEINT), CAST(", " AS HUGEINT))")
 
@@ -116,9 +155,11 @@ STACK: Final = "s.stack = ?"
 SINCE: Final = "s.started_at >= ?"
 UNTIL: Final = "s.started_at < ?"
 TAGGED: Final = (
-    "s.number IN (SELECT number FROM tags WHERE tag = ?)",
+    "s.number IN (SELECT number FROM base.tags WHERE tag = ?)",
     "s.number IN (SELECT number FROM tail.tags WHERE tag = ?)",
 )
+TAGGED_NOW: Final = "s.number IN (SELECT number FROM tail.tags WHERE tag = ?"
+OR_TAGGED: Final = " UNION ALL SELECT number FROM base.tags ANTI JOIN tail.changed_executions USING (number) WHERE tag = ?"
 PARAMETER: Final = "?"
 FALSE: Final = "false"
 IS_NULL: Final = " IS NULL"

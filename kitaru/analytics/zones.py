@@ -16,8 +16,8 @@ YEAR_ONE = 719_162 * DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOWEST, _HIGHEST = -YEAR_ONE + 2 * DAY, 253_402_300_799 - 2 * DAY
 _SPAN = 366 * DAY
-_STEP = 6 * 3600
-"""No zone of the database has left an offset and come back to it within six hours; a test looks at all of them."""
+_STEP = 3 * DAY
+"""No zone changes its offset twice in so short a time: the shortest was 3 days and 23:40 (Freetown, 1939); a test looks."""
 
 
 class Shift(NamedTuple):

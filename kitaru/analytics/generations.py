@@ -1,0 +1,167 @@
+"""The files of columnar bases: what they are called, which of them fit a store as it is, and which are to go.
+
+A generation is immutable, and its name says what it holds: the rows of one family as they stood at a position, of a store,
+its read models and their rebuild. It fits as long as the log up to that position is the log it was made from: the event
+there has to bear the digest of the name, or its execution has to have been deleted since. A restored backup, a store that
+took another's place, a copied folder that went its own way, a rebuild: none of them fits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Literal, NamedTuple
+
+from kitaru.store.log import Reads
+
+Family = Literal["executions", "steps"]
+FAMILIES: tuple[Family, ...] = ("executions", "steps")
+"""`executions` with their tags, metadata and details; `steps` are calls, attempts, waits and usage records."""
+
+LAYOUT = 1
+"""Raised whenever the tables of a base change."""
+FOLDER = "statistics"
+_NAME = re.compile(
+    r"(executions|steps)-(\d+)-([0-9a-f-]{36})-([0-9a-f]{16})-(\d+)-(\d+)-([0-9a-f]{16})-([0-9a-f]{16})\.duckdb", re.ASCII
+)
+_BUILDING = ".building-"
+_NONE = "0" * 16
+
+_META = "SELECT key, value FROM meta WHERE key = 'generation' OR key LIKE 'projection:%' ORDER BY key"
+_EVENT_AT = """SELECT e.number, e.digest, coalesce(s.exec_id, e.event_id) FROM events e
+    LEFT JOIN streams s ON s.number = e.number WHERE e.position = ?"""
+_TOMBSTONE = "SELECT event_id FROM events WHERE number = ? AND version = 0 AND position > ?"
+
+
+class Origin(NamedTuple):
+    """A moment of a store: what a generation is made from, and has to fit. `event` and `execution` are digests."""
+
+    store_id: str
+    models: str
+    position: int
+    number: int
+    event: str
+    execution: str
+
+
+class Generation(NamedTuple):
+    """A file of a base."""
+
+    family: Family
+    origin: Origin
+    path: str
+
+
+def origin_of(moment: Reads) -> Origin:
+    """The store as it is now."""
+    position = moment.last_position()
+    return Origin(moment.store_id, _models_of(moment), position, *(_event_at(moment, position) or (0, _NONE, _NONE)))
+
+
+def fits(moment: Reads, origin: Origin) -> bool:
+    """Whether the store still has the history that it had then."""
+    if origin.store_id != moment.store_id or origin.models != _models_of(moment):
+        return False
+    found = _event_at(moment, origin.position)
+    if found is None:
+        gone = moment.query(_TOMBSTONE, (origin.number, origin.position))
+        return origin.position == 0 or any(_digest(row[0]) == origin.execution for row in gone)
+    return found[1] == origin.event
+
+
+def find(moment: Reads, place: str, family: Family) -> Generation | None:
+    """The newest generation in a folder that fits, or None."""
+    found = [each for each in listed(place) if each.family == family]
+    for each in sorted(found, key=_position, reverse=True):
+        if fits(moment, each.origin):
+            return each
+    return None
+
+
+def listed(place: str) -> list[Generation]:
+    """The generations in a folder that this version could read."""
+    try:
+        names = os.listdir(place)
+    except OSError:
+        return []
+    found: list[Generation] = []
+    for name in names:
+        parts = _NAME.fullmatch(name)
+        if parts is None or int(parts[2]) != LAYOUT:
+            continue
+        origin = Origin(parts[3], parts[4], int(parts[5]), int(parts[6]), parts[7], parts[8])
+        found.append(Generation("steps" if parts[1] == "steps" else "executions", origin, os.path.join(place, name)))
+    return found
+
+
+def name_of(family: Family, origin: Origin) -> str:
+    """The name of a generation's file."""
+    where = f"{origin.position}-{origin.number}-{origin.event}-{origin.execution}"
+    name = f"{family}-{LAYOUT}-{origin.store_id}-{origin.models}-{where}.duckdb"
+    assert _NAME.fullmatch(name)
+    return name
+
+
+def make_place(folder: str) -> str:
+    """The folder of a store's generations (0700), made when absent. Raises OSError."""
+    place = os.path.join(folder, FOLDER)
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    return place
+
+
+def new_path(place: str) -> str:
+    """Where a generation is built before it has its name."""
+    return os.path.join(place, f"{_BUILDING}{os.getpid()}")
+
+
+def remove_unfinished(place: str) -> None:
+    """Remove what killed builders left. Only the one who holds the builders' lock may."""
+    _unlink(os.path.join(place, name) for name in os.listdir(place) if name.startswith(_BUILDING))
+
+
+def remove_old(place: str, newest: Generation) -> None:
+    """Remove what nobody will ask for: all but the newest generation of a family and the one before.
+
+    Who has an old one open reads on.
+    """
+    of_family = [each for each in listed(place) if each.family == newest.family and each.path != newest.path]
+    same = [each for each in of_family if each.origin[:2] == newest.origin[:2]]
+    before = sorted((each for each in same if each.origin.position < newest.origin.position), key=_position)
+    kept = {newest.path, *(each.path for each in before[-1:])}
+    paths = (os.path.join(place, name) for name in os.listdir(place) if name.startswith(f"{newest.family}-"))
+    _unlink(path for path in paths if path not in kept)
+
+
+def forget(folder: str) -> None:
+    """Remove every generation of a store: what was erased or deleted is in none any more. The next question makes one."""
+    place = os.path.join(folder, FOLDER)
+    with contextlib.suppress(OSError):
+        _unlink(os.path.join(place, name) for name in os.listdir(place) if name.endswith(".duckdb"))
+
+
+def _position(generation: Generation) -> int:
+    return generation.origin.position
+
+
+def _models_of(moment: Reads) -> str:
+    return _digest(moment.query(_META))
+
+
+def _event_at(moment: Reads, position: int) -> tuple[int, str, str] | None:
+    for number, event, exec_id in moment.query(_EVENT_AT, (position,)):
+        return int(str(number)), _digest(event), _digest(exec_id)
+    return None
+
+
+def _digest(of: object) -> str:
+    """What stands in a name for something that the store says: a name is never made of data."""
+    return blake2b(repr(of).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _unlink(paths: Iterable[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
