@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from kitaru.runtime.flow import FlowHandle as FlowHandle
     from kitaru.runtime.flow import flow as flow
     from kitaru.runtime.options import ImageSettings as ImageSettings
+    from kitaru.runtime.usage import check_budget as check_budget
+    from kitaru.runtime.usage import record_usage as record_usage
     from kitaru.runtime.waits import sleep as sleep
     from kitaru.runtime.waits import sleep_async as sleep_async
     from kitaru.runtime.waits import wait as wait
@@ -89,6 +91,7 @@ _HOMES = {
     ),
     "kitaru.runtime.flow": ("FlowHandle", "flow"),
     "kitaru.runtime.options": ("ImageSettings",),
+    "kitaru.runtime.usage": ("check_budget", "record_usage"),
     "kitaru.runtime.waits": ("sleep", "sleep_async", "wait", "wait_async"),
     "kitaru.secrets": ("create_secret", "delete_secret", "get_secret"),
     "kitaru.settings": ("configure", "connect"),
@@ -119,6 +122,7 @@ __all__ = [
     "KitaruWaitExpiredError",
     "KitaruWaitValidationError",
     "__version__",
+    "check_budget",
     "checkpoint",
     "configure",
     "connect",
@@ -134,6 +138,7 @@ __all__ = [
     "load",
     "log",
     "progress",
+    "record_usage",
     "save",
     "sleep",
     "sleep_async",

@@ -9,6 +9,7 @@ import atexit
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kitaru.domain.errors import KitaruBackendError
@@ -43,9 +44,10 @@ def projectors() -> tuple[ProjectorFactory, ...]:
     from kitaru.projections.artifacts import Artifacts
     from kitaru.projections.executions import Executions
     from kitaru.projections.reuse import ReuseIndex
+    from kitaru.projections.usage import Usage
     from kitaru.projections.waits import PendingWaits
 
-    return (Executions, PendingWaits, Artifacts, ReuseIndex)
+    return (Executions, PendingWaits, Artifacts, ReuseIndex, Usage)
 
 
 def open_log(choice: StoreChoice, *, rebuilds: bool = True) -> EventLog:
@@ -104,6 +106,15 @@ def open_reader(choice: StoreChoice) -> Reader:
     from kitaru.store.read import open_store
 
     return open_store(choice.location)
+
+
+def make_current(choice: StoreChoice, reader: Reader) -> None:
+    """Fold the read models of a store that an earlier version wrote anew, if it may be written."""
+    from kitaru.projections.listing import is_current
+
+    if not is_current(reader.query):
+        with suppress(KitaruBackendError):  # then reading says what is missing
+            open_log(choice)
 
 
 def open_leases(choice: StoreChoice) -> FileLeases:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from kitaru.cli.output import clean, dumped, print_fields, print_table
 from kitaru.domain.errors import shown_type
+from kitaru.domain.usage import RESERVED_KEYS
 
 if TYPE_CHECKING:
     from kitaru.client.models import ArtifactRef, CheckpointCall, Execution, ExecutionEvent, FailureInfo, PendingWait
+    from kitaru.domain.usage import UsageSummary
 
 _EVENT_CHARS = 160
 _SPARE = ("Tags", "Checkpoints", "Note", "Duration", "Started")
@@ -96,7 +98,8 @@ def execution_text(execution: Execution) -> None:
             ("Replay of", execution.original_exec_id),
             ("Checkpoints", execution.checkpoint_count),
             ("Artifacts", execution.artifact_count),
-            *((f"  {key}", dumped(value)) for key, value in execution.metadata.items()),
+            ("LLM usage", usage_line(execution.llm_usage_summary)),
+            *((f"  {key}", dumped(value)) for key, value in execution.metadata.items() if key not in RESERVED_KEYS),
         )
     )
     if execution.failure is not None:
@@ -111,6 +114,23 @@ def execution_text(execution: Execution) -> None:
     if execution.artifacts and any(artifact.save_type == "manual" for artifact in execution.artifacts):
         print()
         artifact_table([artifact for artifact in execution.artifacts if artifact.save_type == "manual"])
+
+
+def usage_line(summary: UsageSummary | None) -> str | None:
+    """What an execution's LLM calls used, on one line; None without any."""
+    if summary is None:
+        return None
+    count, reused = summary.usage_record_count, summary.reused_usage_record_count
+    unknown = count - reused - summary.incurred_usage_record_count
+    parts = [f"{count} record{'s' * (count != 1)}"]
+    parts += [f"{number} {word}" for number, word in ((reused, "reused"), (unknown, "unknown")) if number]
+    parts.append(f"{summary.total_tokens:,} tokens ({summary.input_tokens:,} in, {summary.output_tokens:,} out)")
+    without = summary.records_without_cost_count
+    if without < count:
+        parts.append(f"{summary.display_cost_usd.normalize():f} USD")
+    if without:
+        parts.append("no cost known" if without == count else f"{without} without a cost")
+    return ", ".join(parts)
 
 
 def failure_text(failure: FailureInfo) -> None:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from kitaru.client.statistics import LLMUsageStatisticsGroup as LLMUsageStatisticsGroup
     from kitaru.domain.errors import FailureOrigin as FailureOrigin
     from kitaru.domain.status import ExecutionStatus as ExecutionStatus
+    from kitaru.domain.usage import TokenUsage as TokenUsage
+    from kitaru.domain.usage import UsageCost as UsageCost
+    from kitaru.domain.usage import UsageRecord as UsageRecord
+    from kitaru.domain.usage import UsageSummary as UsageSummary
 
 _HOMES = {
     "kitaru.analytics.grammar": ("ExecutionStatisticsGrouping", "ExecutionStatisticsMetric"),
@@ -60,6 +64,7 @@ _HOMES = {
     ),
     "kitaru.domain.errors": ("FailureOrigin",),
     "kitaru.domain.status": ("ExecutionStatus",),
+    "kitaru.domain.usage": ("TokenUsage", "UsageCost", "UsageRecord", "UsageSummary"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -89,6 +94,10 @@ __all__ = [
     "LogEntry",
     "PendingWait",
     "StoreInfo",
+    "TokenUsage",
+    "UsageCost",
+    "UsageRecord",
+    "UsageSummary",
 ]
 
 

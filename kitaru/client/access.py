@@ -40,6 +40,7 @@ class Access:
             if self._reader is None and compose.store_exists(self.choice):
                 try:
                     self._reader = compose.open_reader(self.choice)
+                    compose.make_current(self.choice, self._reader)
                 except KitaruBackendError as error:
                     if error.code != "store-absent":
                         raise  # absent: another process is just making it, and has committed nothing

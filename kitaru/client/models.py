@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from kitaru.domain.errors import FailureOrigin, KitaruUsageError
 from kitaru.domain.status import ExecutionStatus
+from kitaru.domain.usage import UsageRecord, UsageSummary
 
 if TYPE_CHECKING:
     from kitaru.client.client import KitaruClient
@@ -83,6 +84,7 @@ class CheckpointAttempt(Snapshot):
     ended_at: datetime | None
     metadata: Plain
     failure: FailureInfo | None
+    llm_usage_records: tuple[UsageRecord, ...] = ()
 
 
 class CheckpointCall(Snapshot):
@@ -101,6 +103,8 @@ class CheckpointCall(Snapshot):
     failure: FailureInfo | None
     attempts: tuple[CheckpointAttempt, ...]
     artifacts: tuple[ArtifactRef, ...]
+    llm_usage_records: tuple[UsageRecord, ...] = ()
+    """Of all attempts; of a call that took a result over, its original's. Erased ones are not here."""
 
 
 class PendingWait(Snapshot):
@@ -131,7 +135,9 @@ class FrozenExecutionSpec(Snapshot):
 
 
 class Execution(_Bound):
-    """One execution at one moment. In lists `checkpoints`, `artifacts` and `waits` are None; the counts are true."""
+    """One execution at one moment. In lists `checkpoints`, `artifacts`, `waits` and `llm_usage_records` are None; the
+    counts and the summary are true.
+    """
 
     exec_id: str
     flow_id: str
@@ -157,6 +163,8 @@ class Execution(_Bound):
     artifact_count: int
     original_exec_id: str | None
     frozen_execution_spec: FrozenExecutionSpec
+    llm_usage_summary: UsageSummary | None
+    llm_usage_records: tuple[UsageRecord, ...] | None
     version: int
 
     def refresh(self) -> Execution:

@@ -19,9 +19,11 @@ from kitaru.client.models import (
     RunnerStatus,
 )
 from kitaru.client.shown import has_passed, masked, moment, shown, shown_text, shown_tree
+from kitaru.client.usage import metadata_of_call, metadata_of_execution, records_of, summary_of
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.ids import artifact_id, attempt_id, call_id, wait_id
 from kitaru.domain.status import ExecutionStatus
+from kitaru.domain.usage import UsageSeen
 
 if TYPE_CHECKING:
     from kitaru.domain.events import FailureFields, FlowOptions, Target
@@ -99,7 +101,8 @@ def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int 
     """An execution in a list. Its parts are of the models' own types: checking them would cost building the schemas."""
     status = ExecutionStatus(row.status)
     runner = runner_of(status, row.stack, runner=row.runner, is_alive=is_alive, queued=bool(row.queued))
-    metadata = cast("Plain", shown(row.metadata) or {})
+    summary = None if row.usage is None else summary_of(row.usage, _seen(row))
+    metadata = metadata_of_execution(cast("Plain", shown(row.metadata) or {}), row.usage, summary)
     names = tuple(wait.name for wait in waits)
     expired = tuple(wait.name for wait in waits if has_passed(wait.expires_at))
     cancels, progress = bool(row.cancel_requested), metadata.get("progress")
@@ -138,8 +141,14 @@ def from_row(row: ExecutionRow, waits: Sequence[PendingWait], sleeps_until: int 
         artifact_count=row.artifact_count,
         original_exec_id=row.original_exec_id,
         frozen_execution_spec=_spec(spec["target"], spec["options"], row.stack),
+        llm_usage_summary=summary,
+        llm_usage_records=None,
         version=row.version,
     )
+
+
+def _seen(row: ExecutionRow) -> UsageSeen:
+    return UsageSeen(*(tuple(cast("list[str]", loads(names or "[]"))) for names in (row.adapters, row.models, row.warnings)))
 
 
 def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None) -> Execution:
@@ -151,7 +160,8 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None)
     runner = None
     if is_alive is not None:
         runner = runner_of(status, started.stack, runner=state.runner, is_alive=is_alive, queued=detail.queued)
-    metadata = shown_tree(detail.metadata)
+    summary = summary_of(detail.usage, detail.usage_seen)
+    metadata = metadata_of_execution(shown_tree(detail.metadata), detail.usage, summary)
     waits = [wait_of(exec_id, wait, load) for wait in detail.waits.values() if wait.opened.kind == "input"]
     pending = tuple(wait for wait in waits if wait.outcome is None)
     timers = [wait.opened.expires_at for wait in detail.open_waits if wait.opened.kind == "timer"]
@@ -187,6 +197,8 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None)
         artifact_count=len(detail.artifacts),
         original_exec_id=started.original_exec_id,
         frozen_execution_spec=_spec_of(started.target, started.options, started.stack),
+        llm_usage_summary=summary,
+        llm_usage_records=tuple(record for call in calls for record in call.llm_usage_records),
         version=state.version,
     )
 
@@ -221,6 +233,7 @@ def _or_erased(text: str | None) -> str:
 
 def _call(exec_id: str, call: Call, artifacts: Mapping[int, ArtifactRef], load: Load) -> CheckpointCall:
     attempts = tuple(_attempt(exec_id, call.call, attempt, load) for attempt in call.attempts)
+    records = records_of(call.usage, load)
     return CheckpointCall(
         call_id=call_id(exec_id, call.call),
         invocation_id=call.invocation_id,
@@ -229,12 +242,13 @@ def _call(exec_id: str, call: Call, artifacts: Mapping[int, ArtifactRef], load: 
         status=call.status,
         started_at=moment(call.started_at),
         ended_at=None if call.ended_at is None else moment(call.ended_at),
-        metadata=shown_tree(call.metadata),
+        metadata=metadata_of_call(shown_tree(call.metadata), records),
         original_call_id=call.original_call_id,
         parent_call_ids=tuple(call_id(exec_id, parent) for parent in call.parents),
         failure=attempts[-1].failure if call.failure is not None else None,
         attempts=attempts,
         artifacts=tuple(artifacts[artifact.version] for artifact in call.artifacts),
+        llm_usage_records=records,
     )
 
 
@@ -247,6 +261,7 @@ def _attempt(exec_id: str, call: int, attempt: Attempt, load: Load) -> Checkpoin
         ended_at=None if attempt.ended_at is None else moment(attempt.ended_at),
         metadata=shown_tree(attempt.metadata),
         failure=None if attempt.failure is None else _failure(attempt.failure, load),
+        llm_usage_records=records_of(attempt.usage, load),
     )
 
 

@@ -244,7 +244,8 @@ def _objection(state: ExecutionState, event: Event, at: int) -> str | None:
             if call is not None:
                 return _objection_to_attempt(state, call, attempt)
         case LLMUsageRecorded(call=call, attempt=attempt):
-            return _objection_to_attempt(state, call, attempt)
+            if not state.reused >> call & 1 and not 1 <= attempt <= state.attempts.get(call, 0):
+                return f"attempt {attempt} of call {call} was not begun, or the call has its result"
         case ExecutionCompleted() | ExecutionSuspended() | ExecutionRetried():
             if state.in_flight:
                 return "calls are in flight"

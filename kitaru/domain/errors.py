@@ -101,9 +101,28 @@ class KitaruWaitExpiredError(KitaruError, TimeoutError):
 
 
 class KitaruBudgetExceededError(KitaruError):
-    """The next call would go past the execution's cost or token budget."""
+    """The execution has spent its budget of cost or tokens; the next LLM call was not made.
+
+    `budget` is max_cost_usd or max_tokens; `spent` and `limit` are US dollars, or tokens.
+    """
 
     code = "budget-exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exec_id: str | None = None,
+        budget: str | None = None,
+        spent: float | None = None,
+        limit: float | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.exec_id = exec_id
+        self.budget = budget
+        self.spent = spent
+        self.limit = limit
 
 
 class KitaruExecutionError(KitaruError):

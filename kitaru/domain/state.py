@@ -69,6 +69,8 @@ class ExecutionState(NamedTuple):
     woken: bool = False
     """Something can go on although something is awaited: an answer or a moment came in, or a runner left work behind."""
     erased: bool = False
+    reused: int = 0
+    """Calls that took another call's result."""
 
 
 ABSENT = ExecutionState()
@@ -99,7 +101,12 @@ def evolve(state: ExecutionState, event: Event) -> ExecutionState:
         case CheckpointFailed(call=call):
             return state._replace(version=version, failed=state.failed | 1 << call)
         case CheckpointReused(call=call):
-            return state._replace(version=version, calls=max(state.calls, call), completed=state.completed | 1 << call)
+            return state._replace(
+                version=version,
+                calls=max(state.calls, call),
+                completed=state.completed | 1 << call,
+                reused=state.reused | 1 << call,
+            )
         case WaitOpened():
             opened = Pending(event.wait, event.kind, event.name, version, event.expires_at)
             return state._replace(

@@ -25,9 +25,14 @@ UNITS = 10**10
 """Units of a dollar: a cost has ten places."""
 
 MAX_TOKENS, MAX_COST = 10**12, 10**6
-"""Tokens and dollars of one record. More is no measurement; a store adds them up in 64 bits."""
+"""Tokens and dollars of one record. More is no measurement."""
+
+MAX_SUM = 2**62
+"""The largest sum: with one record more it still fits the 64 bits in which a store adds."""
 
 MAX_WARNINGS, MAX_WARNING_CHARS = 10, 256
+MAX_SEEN = 100
+"""Models, and warnings, that a summary names."""
 MAX_RAW_BYTES = 8 * 1024
 """Of what a provider said about its usage, as JSON; more is left out with a warning."""
 
@@ -97,7 +102,7 @@ class UsageFigures(BaseModel):
     Costs are in units of 10^-10 dollars, latencies in microseconds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     event_id: Name | None = None
     adapter: Name = "kitaru.llm"
@@ -142,8 +147,8 @@ class Totals(NamedTuple):
     reused_output_tokens: int = 0
 
     def plus(self, other: Totals) -> Totals:
-        """Both together."""
-        return Totals(*(mine + its for mine, its in zip(self, other, strict=True)))
+        """Both together; a sum stops at MAX_SUM."""
+        return Totals(*(min(mine + its, MAX_SUM) for mine, its in zip(self, other, strict=True)))
 
 
 COSTS = ("actual_cost_usd", "estimated_cost_usd", "display_cost_usd")
@@ -152,6 +157,9 @@ FLAT_KEYS = {f"kitaru_llm_{name}_v1": name for name in Totals._fields}
 
 SUMMARY_KEY, RECORDS_KEY = "llm_usage_summary_v1", "llm_usage_v1"
 """The metadata keys of an execution's summary and of a call's records."""
+
+RESERVED_KEYS = frozenset((*FLAT_KEYS, SUMMARY_KEY, RECORDS_KEY))
+"""The metadata keys that nobody logs."""
 
 
 def totals_of(figures: UsageFigures) -> Totals:
@@ -219,7 +227,7 @@ def flat(totals: Totals) -> dict[str, object]:
     }
 
 
-class Seen(NamedTuple):
+class UsageSeen(NamedTuple):
     """What was seen in the records, each once, in the order of the first time."""
 
     adapters: tuple[str, ...] = ()
@@ -227,10 +235,25 @@ class Seen(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def summarised(totals: Totals, seen: Seen) -> UsageSummary:
+def seen_with(seen: UsageSeen, figures: UsageFigures) -> UsageSeen:
+    """What was seen, with one more record."""
+    models = () if figures.model is None else (figures.model,)
+    return UsageSeen(
+        tuple(dict.fromkeys((*seen.adapters, figures.adapter))),
+        tuple(dict.fromkeys((*seen.models, *models)))[:MAX_SEEN],
+        tuple(dict.fromkeys((*seen.warnings, *figures.warnings)))[:MAX_SEEN],
+    )
+
+
+def summarised(totals: Totals, seen: UsageSeen) -> UsageSummary:
     """The totals as an execution's summary."""
     values = {name: dollars(value) if name in COSTS else value for name, value in totals._asdict().items()}
     return UsageSummary.model_validate({**values, **seen._asdict()})
+
+
+def record_key(record: UsageRecord) -> str:
+    """The key of a record among those of its call: the try, its id, and the id of what it reports when it has one."""
+    return "/".join(str(part) for part in (record.attempt, record.record_id, record.event_id) if part is not None)
 
 
 # --- a record as it is given ------------------------------------------------------------------------------------------

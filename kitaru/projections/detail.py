@@ -15,6 +15,7 @@ from kitaru.domain import events as e
 from kitaru.domain.metadata import Tree, is_tree, merged
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ABSENT, ExecutionState, evolve
+from kitaru.domain.usage import Totals, UsageSeen, seen_with, totals_of
 
 AttemptStatus = Literal["running", "completed", "failed", "interrupted"]
 Load = Callable[[Payload], bytes | None]
@@ -31,6 +32,7 @@ class Attempt:
     ended_at: int | None = None
     failure: e.FailureFields | None = None
     metadata: Tree = field(default_factory=dict[str, object])
+    usage: list[e.LLMUsageRecorded] = field(default_factory=list[e.LLMUsageRecorded])
 
 
 @dataclass(slots=True)
@@ -60,6 +62,8 @@ class Call:
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     artifacts: list[Artifact] = field(default_factory=list[Artifact])
     metadata: Tree = field(default_factory=dict[str, object])
+    usage: list[e.LLMUsageRecorded] = field(default_factory=list[e.LLMUsageRecorded])
+    """Of all attempts; of a call that took its result over, what the original recorded."""
 
     @property
     def failure(self) -> e.FailureFields | None:
@@ -98,6 +102,8 @@ class Detail:
         self.waits: dict[int, Wait] = {}
         self.artifacts: list[Artifact] = []
         self.erased_through = 0
+        self.usage = Totals()
+        self.usage_seen = UsageSeen()
         self.dropped: e.HistoryDropped | None = None
 
     def add(self, event: e.EventBase) -> None:
@@ -223,6 +229,14 @@ class Detail:
         call.metadata = merged(call.metadata, logged)
         call.attempts[-1].metadata = merged(call.attempts[-1].metadata, logged)
 
+    def usage_recorded(self, event: e.LLMUsageRecorded) -> None:
+        self.usage = self.usage.plus(totals_of(event.figures))
+        self.usage_seen = seen_with(self.usage_seen, event.figures)
+        call = self.calls[event.call]
+        call.usage.append(event)
+        if call.attempts:
+            call.attempts[event.attempt - 1].usage.append(event)
+
     def tags_changed(self, event: e.TagsChanged) -> None:
         self.tags |= dict.fromkeys(event.add)
         for tag in event.remove:
@@ -267,6 +281,7 @@ _HANDLERS: dict[type[e.EventBase], Callable[..., None]] = {
     e.WaitExpired: Detail.wait_expired,
     e.ArtifactSaved: Detail.artifact_saved,
     e.MetadataLogged: Detail.metadata_logged,
+    e.LLMUsageRecorded: Detail.usage_recorded,
     e.TagsChanged: Detail.tags_changed,
     e.PayloadErased: Detail.erased,
     e.HistoryDropped: Detail.history_dropped,

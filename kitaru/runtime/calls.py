@@ -11,9 +11,15 @@ import logging
 from collections.abc import Generator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from kitaru.domain.errors import FailureOrigin, KitaruDivergenceError, KitaruStateError, KitaruUsageError
+from kitaru.domain.errors import (
+    FailureOrigin,
+    KitaruBudgetExceededError,
+    KitaruDivergenceError,
+    KitaruStateError,
+    KitaruUsageError,
+)
 from kitaru.domain.events import (
     AttemptFailed,
     AttemptStarted,
@@ -22,12 +28,14 @@ from kitaru.domain.events import (
     CheckpointReused,
     Event,
     InputsDiffered,
+    LLMUsageRecorded,
 )
 from kitaru.domain.outline import CallCompleted
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState
+from kitaru.domain.usage import CacheStatus
 from kitaru.runtime import bodies, failures, reuse
-from kitaru.runtime.checkpoint import Checkpoint, Prepared
+from kitaru.runtime.checkpoint import Prepared
 from kitaru.runtime.futures import has_futures, resolve, resolve_async
 from kitaru.runtime.history import RecordedCall
 from kitaru.runtime.leaving import RunnerLeaves
@@ -36,7 +44,6 @@ from kitaru.runtime.session import Session, encode_payload
 from kitaru.store.values import ValueNotEncodable, decode, encode
 
 logger = logging.getLogger("kitaru")
-_LONGEST_PAUSE = 1e9
 
 
 @dataclass(slots=True)
@@ -144,13 +151,14 @@ def _known(prepared: Prepared) -> Outcome | _Fresh:
         taken = None if opaque else session.original.find(prepared.invocation_id, digest)
         if taken is not None:
             output = taken.output.carrying(session.load(taken.output))
-            return _reused(session, prepared, digest, reuse.Reusable(taken.call_id, output))
+            found = reuse.Reusable(taken.call_id, output, taken.usage)
+            return _reused(session, prepared, digest, found, "replay_reused")
         runs_anew = session.original.runs(prepared.invocation_id)
     key = reuse.key_of(checkpoint, digest, session.options) if not opaque and recorded is None else None
     if key is not None and not runs_anew:
         found = reuse.find(session, key)
         if found is not None:
-            return _reused(session, prepared, digest, found)
+            return _reused(session, prepared, digest, found, "checkpoint_cache_hit")
     return _Fresh(digest, opaque, recorded, key)
 
 
@@ -184,9 +192,9 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
             # No outcome: the call was not let finish. It runs again if the flow makes it again.
             _fail(session, scope, error, retry_after=None, closes=False)
             return Outcome(call, error=error)
-        retry = not final and failed < checkpoint.retries and issubclass(kind, checkpoint.retry_on)
-        delay = _pause_after(checkpoint, failed) if retry else None
-        _fail(session, scope, error, retry_after=delay, closes=not retry)
+        final = final or issubclass(kind, KitaruBudgetExceededError)  # it would be exceeded again
+        delay = None if final else checkpoint.pause_after(error, failed)
+        _fail(session, scope, error, retry_after=delay, closes=delay is None)
         if delay is None:
             if session.repeats:
                 _pass_record(session)
@@ -201,14 +209,6 @@ def _pass_record(session: Session) -> None:
     scope = current.get()
     if isinstance(scope, FlowScope):
         scope.pass_record()
-
-
-def _pause_after(checkpoint: Checkpoint[..., object], failed: int) -> float:
-    """Seconds before the next try when `failed` tries were followed by another."""
-    try:
-        return min(checkpoint.retry_delay * float(checkpoint.retry_backoff) ** failed, _LONGEST_PAUSE)
-    except OverflowError:
-        return _LONGEST_PAUSE
 
 
 def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, digest: str) -> Outcome:
@@ -233,7 +233,7 @@ def _recorded(session: Session, prepared: Prepared, recorded: RecordedCall, dige
     return Outcome(recorded.call, error=failures.rebuild(recorded.failure))
 
 
-def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reusable) -> Outcome:
+def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reusable, cache_status: CacheStatus) -> Outcome:
     call = 0
 
     def reused(state: ExecutionState, at: int) -> tuple[Event, ...]:
@@ -251,9 +251,11 @@ def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reus
                 output=found.output,
                 original_call_id=found.call_id,
             ),
+            *(reuse.usage_of(session, found, at, call, prepared.checkpoint.name, cache_status) if found.usage else ()),
         )
 
-    session.report(reused)
+    for event in session.report(reused)[1:]:
+        session.history.add_usage(cast("LLMUsageRecorded", event))
     if session.repeats:
         _pass_record(session)
     return Outcome(call, decode(session.load(found.output), prepared.checkpoint.returns))
@@ -287,7 +289,11 @@ def _start(session: Session, prepared: Prepared, known: int, attempt: int, diges
 
 
 def _complete(session: Session, call: int, attempt: int, output: Payload, key: str | None) -> None:
-    session.report(lambda _, at: (CheckpointCompleted(at=at, call=call, attempt=attempt, output=output, reuse_key=key),))
+    used = session.history.usage_of.get(call)
+    records = 0 if used is None else len(used)
+    session.report(
+        lambda _, at: (CheckpointCompleted(at=at, call=call, attempt=attempt, output=output, reuse_key=key, usage=records),)
+    )
 
 
 def _fail(session: Session, scope: CallScope, error: BaseException, *, retry_after: float | None, closes: bool) -> None:

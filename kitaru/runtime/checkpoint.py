@@ -23,6 +23,7 @@ R = TypeVar("R", covariant=True)
 
 _COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
 _VARIADIC = 0x04 | 0x08  # CO_VARARGS | CO_VARKEYWORDS
+_LONGEST_PAUSE = 1e9
 
 
 class Checkpoint(Generic[P, R]):
@@ -128,6 +129,15 @@ class Checkpoint(Generic[P, R]):
         except Exception:
             return None
 
+    def pause_after(self, error: BaseException, failed: int) -> float | None:
+        """Seconds to let pass before the next try when `failed` tries were followed by another; None: this was the last."""
+        if failed >= self.retries or not issubclass(type(error), self.retry_on):  # its own `__class__` is not asked
+            return None
+        try:
+            return min(self.retry_delay * float(self.retry_backoff) ** failed, _LONGEST_PAUSE)
+        except OverflowError:
+            return _LONGEST_PAUSE
+
     def bind(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         """Arguments by parameter name, defaults filled in. Raises TypeError like a plain call."""
         names = self._parameters
@@ -174,14 +184,18 @@ class Checkpoint(Generic[P, R]):
         return cast("FutureList[R]", futures.FutureList(started))
 
     def _prepare(self, scope: FlowScope, args: tuple[object, ...], kwargs: dict[str, object]) -> Prepared:
-        session = scope.session
-        if not (session.is_async and self.is_async):  # such a call parks when it is awaited
-            session.check_leaving()
+        if not (scope.session.is_async and self.is_async):  # such a call parks when it is awaited
+            scope.session.check_leaving()
         if "id" in kwargs and not self._takes_id:
             kwargs = {**kwargs}
             invocation_id = scope.pin(checked_name(kwargs.pop("id"), "id"))
         else:
             invocation_id = scope.take(self.name)
+        return self.prepare(scope, invocation_id, args, kwargs)
+
+    def prepare(self, scope: FlowScope, invocation_id: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Prepared:
+        """The call under an id that is taken."""
+        session = scope.session
         session.history.made(invocation_id)
         if session.original is not None:
             session.original.history.made(invocation_id)

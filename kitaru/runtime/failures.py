@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kitaru.domain.errors import (
     FailureOrigin,
     KitaruBackendError,
+    KitaruBudgetExceededError,
     KitaruDivergenceError,
     KitaruRuntimeError,
     KitaruStateError,
@@ -86,7 +87,7 @@ def origin_of(error: BaseException) -> FailureOrigin:
         return FailureOrigin.DIVERGENCE
     if issubclass(kind, KitaruBackendError):
         return FailureOrigin.BACKEND
-    if issubclass(kind, (KitaruRuntimeError, KitaruStateError)):
+    if issubclass(kind, (KitaruRuntimeError, KitaruStateError, KitaruBudgetExceededError)):
         return FailureOrigin.RUNTIME
     return FailureOrigin.USER_CODE
 

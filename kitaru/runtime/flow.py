@@ -14,6 +14,7 @@ from kitaru.runtime.options import (
     checked_amount,
     checked_cache,
     checked_count,
+    checked_limit,
     checked_name,
     checked_tags,
 )
@@ -55,6 +56,8 @@ class Flow(Generic[P, R]):
         stack: str | None,
         image: ImageSettings | str | None,
         strict: bool,
+        max_cost_usd: float | None,
+        max_tokens: int | None,
     ) -> None:
         if getattr(fn, "__code__", None) is None:
             raise KitaruUsageError(f"@flow goes on a function, not on {fn!r}")
@@ -77,6 +80,8 @@ class Flow(Generic[P, R]):
         self.stack = stack
         self.image = image
         self.strict = strict
+        self.max_cost_usd = checked_limit(max_cost_usd, f"@flow on {self.name}: max_cost_usd", checked_amount)
+        self.max_tokens = checked_limit(max_tokens, f"@flow on {self.name}: max_tokens", checked_count)
         self.is_async = bool(fn.__code__.co_flags & _COROUTINE)
         self.tags = checked_tags(tags)
         self.settings = RunSettings()
@@ -176,6 +181,8 @@ def flow(
     stack: str | None = None,
     image: ImageSettings | str | None = None,
     strict: bool = False,
+    max_cost_usd: float | None = None,
+    max_tokens: int | None = None,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def flow(
     fn: Callable[P, R] | None = None,
@@ -188,15 +195,29 @@ def flow(
     stack: str | None = None,
     image: ImageSettings | str | None = None,
     strict: bool = False,
+    max_cost_usd: float | None = None,
+    max_tokens: int | None = None,
 ) -> Flow[P, R] | Callable[[Callable[P, R]], Flow[P, R]]:
     """Make a function a flow.
 
     retries: runs of the whole body after the first, completed checkpoints reused. cache: the checkpoints' default.
-    strict: a recorded call with other inputs is divergence. image: recorded, for stacks that build one.
+    strict: a recorded call with other inputs is divergence. image: recorded, for stacks that build one. max_cost_usd,
+    max_tokens: what an execution may spend on LLM calls; see `kitaru.check_budget`.
     """
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
-        return Flow(function, name=name, cache=cache, retries=retries, tags=tags, stack=stack, image=image, strict=strict)
+        return Flow(
+            function,
+            name=name,
+            cache=cache,
+            retries=retries,
+            tags=tags,
+            stack=stack,
+            image=image,
+            strict=strict,
+            max_cost_usd=max_cost_usd,
+            max_tokens=max_tokens,
+        )
 
     return decorate if fn is None else decorate(fn)
 

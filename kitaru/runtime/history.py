@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Literal, Self, cast
 
@@ -19,6 +20,7 @@ from kitaru.domain.events import (
     ExecutionStarted,
     FailureFields,
     InputsDiffered,
+    LLMUsageRecorded,
     MetadataLogged,
     TagsChanged,
     WaitAborted,
@@ -28,6 +30,7 @@ from kitaru.domain.events import (
 )
 from kitaru.domain.outline import CallCompleted, CallStarted
 from kitaru.domain.payload import Payload
+from kitaru.domain.usage import Totals, totals_of
 from kitaru.store.log import Reads
 from kitaru.store.outline import Outlined
 
@@ -91,6 +94,12 @@ class History:
         self._last_failure: dict[int, FailureFields] = {}
         self._reached = 0
         self._anew_after: int | None = None
+        self._usage_lock = threading.Lock()
+        self._told: dict[tuple[int, int, str, str | None], object] = {}
+        self.usage_of: dict[int, list[LLMUsageRecorded]] = {}
+        """The LLM usage records of each call that has some."""
+        self.usage = Totals()
+        """What all of them add up to."""
         self.automatic_retries = 0
         self.started: ExecutionStarted | None = None
 
@@ -149,6 +158,9 @@ class History:
                     call.is_optional = call.is_optional or (first is not None and call.call > first)
                     call.failure, call.failures = None, 0
                 self._waits = {ident: wait for ident, wait in self._waits.items() if not wait.has_failed}
+            case LLMUsageRecorded():
+                self.is_new_usage(event.call, event.attempt, event.record_id, event.figures.event_id)
+                self.add_usage(event)
             case ArtifactSaved(key=str(key)) | MetadataLogged(key=str(key)) | TagsChanged(key=str(key)):
                 self._keys.add(key)
             case WaitOpened():
@@ -166,6 +178,17 @@ class History:
                 self.started = event
             case _:
                 pass
+
+    def add_usage(self, event: LLMUsageRecorded) -> None:
+        """Take one LLM usage record in, which was just recorded or is read."""
+        with self._usage_lock:
+            self.usage_of.setdefault(event.call, []).append(event)
+            self.usage = self.usage.plus(totals_of(event.figures))
+
+    def is_new_usage(self, call: int, attempt: int, record_id: str, event_id: str | None) -> bool:
+        """Whether a usage record was not told before: its identity; from here on it was."""
+        mine = object()
+        return self._told.setdefault((call, attempt, record_id, event_id), mine) is mine
 
     def _open(self, call: int, invocation_id: str, name: str, input_digest: str) -> RecordedCall:
         if call in self._by_call or invocation_id in self._by_id:

@@ -15,7 +15,9 @@ from types import ModuleType
 from typing import BinaryIO, cast
 
 from kitaru.domain.errors import KitaruRuntimeError
+from kitaru.domain.usage import Totals
 from kitaru.runtime import capture, code
+from kitaru.runtime.budget import Budget
 from kitaru.runtime.checkpoint import Checkpoint
 from kitaru.runtime.isolation import read_frame, write_frame
 from kitaru.runtime.scope import RemoteScope, current
@@ -61,6 +63,8 @@ def answer_frames(raw: bytes, answers: BinaryIO) -> list[bytes]:
             str(request["name"]),
             lambda said: write_frame(answers, encode(said)),
         )
+        cost, tokens, totals = cast("tuple[float | None, int | None, list[int]]", request["budget"])
+        scope.budget = Budget(cost, tokens, Totals(*totals))
         current.set(scope)
         capture.enter()
         args, kwargs = cast("list[object]", request["args"]), cast("dict[str, object]", request["kwargs"])

@@ -18,7 +18,8 @@ from typing import BinaryIO, cast
 
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.limits import MAX_PAYLOAD_BYTES
-from kitaru.runtime import facts, printed
+from kitaru.runtime import facts, printed, usage
+from kitaru.runtime.budget import Budget
 from kitaru.runtime.checkpoint import Prepared
 from kitaru.runtime.scope import CallScope, current
 from kitaru.store.values import ValueNotEncodable, canonical_module, decode, encode
@@ -54,6 +55,7 @@ def run(prepared: Prepared, scope: CallScope) -> object:
                 "name": checkpoint.name,
                 "store": _folder_of(prepared),
                 "project": started.project if started is not None else None,
+                "budget": list(Budget.of(prepared.session)),
                 "args": list(prepared.args),
                 "kwargs": prepared.kwargs,
             }
@@ -152,6 +154,8 @@ def _converse(child: subprocess.Popen[bytes], request: bytes, prepared: Prepared
                 printed.from_child(scope, said)
             case {"save": str(name), "value": value, "type": kind, "tags": tags}:
                 _as_call(scope, lambda: facts.save(name, value, type=kind, tags=tags))  # type: ignore[arg-type]
+            case {"usage": record}:
+                _as_call(scope, lambda: usage.record_usage(cast("dict[str, object]", record)))
             case {"value": True}:
                 return decode(read_frame(cast("BinaryIO", child.stdout)), prepared.checkpoint.returns)
             case {"error": error, "text": text, "trace": trace}:

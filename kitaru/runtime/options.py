@@ -5,14 +5,15 @@ This runs at decoration, so it imports nothing heavy; dataclasses alone would co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.domain.limits import MAX_NAME_CHARS, MAX_TAGS
 
 Cache = bool | str | None
+Number = TypeVar("Number", int, float)
 MAX_COUNT = 2**53 - 1
 """The largest whole number that every reader of JSON takes as one."""
 
@@ -66,6 +67,11 @@ def checked_amount(value: object, what: str) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
         return float(value)
     raise KitaruUsageError(f"{what} has to be a number from 0 to {MAX_COUNT}")
+
+
+def checked_limit(value: object, what: str, checked: Callable[[object, str], Number]) -> Number | None:
+    """A limit, or None for none. Raises KitaruUsageError."""
+    return None if value is None else checked(value, what)
 
 
 def checked_seconds(value: object, what: str) -> float:

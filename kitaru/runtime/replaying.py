@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from kitaru.domain.commands import Start
 from kitaru.domain.errors import KitaruNotFoundError, KitaruRuntimeError, KitaruStateError, KitaruUsageError
-from kitaru.domain.events import ExecutionStarted
+from kitaru.domain.events import ExecutionStarted, LLMUsageRecorded
 from kitaru.domain.ids import call_id, parse_part
 from kitaru.domain.metadata import merged
 from kitaru.domain.payload import Payload
@@ -44,12 +44,13 @@ class Original:
         recorded = self.history.find(invocation_id)
         if recorded is None:
             return None
-        output = self._overrides.get(recorded.call)
+        output, usage = self._overrides.get(recorded.call), ()
         if output is not None:
             self.history.runs_anew(recorded.call)  # with another result, the code may go another way
         elif input_digest == recorded.input_digests[0]:  # the others are of calls that were given the result all the same
             output = recorded.output
-        return None if output is None else Taken(call_id(self._exec_id, recorded.call), output)
+            usage = tuple(self.history.usage_of.get(recorded.call, ()))
+        return None if output is None else Taken(call_id(self._exec_id, recorded.call), output, usage)
 
     def runs(self, invocation_id: str) -> bool:
         """The call is not taken over: what was recorded after it is optional now. Gives whether it was made then, too."""
@@ -59,10 +60,11 @@ class Original:
 
 
 class Taken(NamedTuple):
-    """A result taken over and the call that it was recorded for."""
+    """A result taken over and the call that it was recorded for. An override was asked of nobody: it has no usage."""
 
     call_id: str
     output: Payload
+    usage: tuple[LLMUsageRecorded, ...]
 
 
 def original_of(log: EventLog, started: ExecutionStarted) -> Original | None:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from kitaru.domain.errors import (
     KitaruBackendError,
+    KitaruBudgetExceededError,
     KitaruContextError,
     KitaruDivergenceError,
     KitaruError,
@@ -281,7 +282,9 @@ class Runner:
 
     def _may_retry(self, error: BaseException) -> bool:
         session = self._session
-        if issubclass(type(error), KitaruDivergenceError) or not issubclass(type(error), Exception):
+        if issubclass(type(error), (KitaruDivergenceError, KitaruBudgetExceededError)) or not issubclass(
+            type(error), Exception
+        ):
             return False
         return session.history.automatic_retries < session.options.retries and not session.state.in_flight
 

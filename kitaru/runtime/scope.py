@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kitaru.domain.errors import KitaruContextError, KitaruUsageError
 
 if TYPE_CHECKING:
+    from kitaru.runtime.budget import Budget
     from kitaru.runtime.printed import Printed
     from kitaru.runtime.session import Session
 
@@ -53,13 +54,13 @@ class FlowScope:
         self.tasks += 1
         return FlowScope(self.session, f"{self.path}{self.tasks}/", is_past_record=self.is_past_record)
 
-    def take(self, name: str) -> str:
-        """The next free invocation id of a name: `name`, `name_2`, …"""
+    def take(self, name: str, *, numbered: bool = False) -> str:
+        """The next free invocation id of a name: `name`, `name_2`, …; `numbered`: the first one is `name_1`."""
         taken = self.session.taken
         number = self.counters.get(name, 0)
         while True:
             number += 1
-            candidate = self.path + (name if number == 1 else f"{name}_{number}")
+            candidate = self.path + (name if number == 1 and not numbered else f"{name}_{number}")
             if candidate not in taken:
                 break
         self.counters[name] = number
@@ -100,7 +101,7 @@ class CallScope:
 class RemoteScope:
     """One attempt in a process of its own: what it records is sent to the runner."""
 
-    __slots__ = ("exec_id", "invocation_id", "name", "printed", "send")
+    __slots__ = ("budget", "exec_id", "invocation_id", "name", "printed", "send")
 
     def __init__(self, exec_id: str, invocation_id: str, name: str, send: Callable[[dict[str, object]], None]) -> None:
         self.exec_id = exec_id
@@ -108,6 +109,8 @@ class RemoteScope:
         self.name = name
         self.send = send
         self.printed: Printed | None = None
+        self.budget: Budget | None = None
+        """What was left when the attempt began, less what it recorded since."""
 
 
 Scope = FlowScope | CallScope | RemoteScope | None

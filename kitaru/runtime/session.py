@@ -33,6 +33,7 @@ from kitaru.domain.ids import uuid7
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ExecutionState, ExecutionStatus, evolve
+from kitaru.domain.usage import RESERVED_KEYS
 from kitaru.runtime.clock import Clock
 from kitaru.runtime.history import History, RecordedWait
 from kitaru.runtime.leaving import Reason, RunnerLeaves
@@ -351,8 +352,13 @@ class Session:
 def encode_metadata(metadata: dict[str, object]) -> Payload:
     """Metadata as a payload. It stands in the listings' rows, so it is held to what stands inline.
 
-    Raises ValueNotEncodable, and KitaruUsageError past that limit.
+    Raises ValueNotEncodable, and KitaruUsageError past that limit, and for a key that is not the user's.
     """
+    taken = RESERVED_KEYS.intersection(metadata)
+    if taken:
+        raise KitaruUsageError(
+            f"the metadata key {min(taken)!r} is kept for what kitaru says of LLM usage; use another", code="reserved-key"
+        )
     payload, _ = encode_payload(metadata, "metadata")
     if payload.size > INLINE_PAYLOAD_BYTES:
         raise KitaruUsageError(

@@ -62,8 +62,8 @@ def run(flow: Flow[..., R], args: tuple[object, ...], inputs: dict[str, object])
             default_cache=checked_cache(_first(flow.cache, settings.cache, _cache_from_environment()), "cache"),
             strict=flow.strict,
             image=_image(_first(given.get("image"), flow.image, settings.image), flow.name),
-            max_cost_usd=flow.settings.max_cost_usd,
-            max_tokens=flow.settings.max_tokens,
+            max_cost_usd=_first(flow.settings.max_cost_usd, flow.max_cost_usd),  # type: ignore[arg-type]
+            max_tokens=_first(flow.settings.max_tokens, flow.max_tokens),  # type: ignore[arg-type]
         ),
         stack=_stack(_first(given.get("stack"), flow.stack)),
         tags=checked_tags((*flow.tags, *flow.settings.tags)),

@@ -188,7 +188,7 @@ def test_list_and_get_agree_on_an_execution_that_was_woken(client: KitaruClient,
         head = suspended(log, wait(1), *([wait(2, "b")] if close == "answered-of-two" else []))
         log.execute(head.exec_id, c.Answer("approve", value(True), "me"), 9)
     got, (listed,) = client.executions.get(head.exec_id), client.executions.list()
-    whole = {"checkpoints": None, "artifacts": None, "waits": None}
+    whole = {"checkpoints": None, "artifacts": None, "waits": None, "llm_usage_records": None}
     assert got.model_copy(update=whole).model_dump() == listed.model_dump()
 
 

@@ -145,7 +145,7 @@ def test_an_interrupted_attempt_may_be_the_last(in_flight: Execution) -> None:
     assert in_flight.report(sample(CheckpointFailed)) == ["CheckpointFailed"]
 
 
-OUTCOMES = [AttemptFailed, CheckpointCompleted, LLMUsageRecorded, ArtifactSaved, MetadataLogged]
+OUTCOMES = [AttemptFailed, CheckpointCompleted, ArtifactSaved, MetadataLogged]
 
 
 @pytest.mark.parametrize("event_type", OUTCOMES)
@@ -165,6 +165,31 @@ def test_an_attempt_that_has_ended_reports_nothing_more(in_flight: Execution, ev
 @pytest.mark.parametrize("event_type", OUTCOMES)
 def test_an_attempt_that_never_began_reports_nothing(execution: Execution, event_type) -> None:
     assert refused(execution, sample(event_type, call=1, attempt=1))
+
+
+def used(call: int, attempt: int) -> LLMUsageRecorded:
+    return sample(LLMUsageRecorded, call=call, attempt=attempt)
+
+
+def test_usage_may_be_told_of_any_attempt_that_was_begun(in_flight: Execution) -> None:
+    """An answer that comes after its attempt ran out of time was paid for all the same."""
+    assert in_flight.report(used(1, 1)) == ["LLMUsageRecorded"]
+    in_flight.report(failed(), again(1, 2))
+    assert in_flight.report(used(1, 1)) == ["LLMUsageRecorded"]
+    assert in_flight.report(used(1, 2)) == ["LLMUsageRecorded"]
+    assert refused(in_flight, used(1, 3))
+    assert refused(in_flight, used(2, 1))
+
+
+def test_usage_is_told_before_the_result(in_flight: Execution) -> None:
+    in_flight.report(sample(CheckpointCompleted))
+    assert refused(in_flight, used(1, 1))
+
+
+def test_a_reused_call_tells_the_usage_that_it_took_over(execution: Execution) -> None:
+    together = execution.report(sample(CheckpointReused), used(1, 1), used(1, 2))
+    assert together == ["CheckpointReused", "LLMUsageRecorded", "LLMUsageRecorded"]
+    assert refused(execution, used(2, 1))
 
 
 @pytest.mark.parametrize("event_type", [ArtifactSaved, MetadataLogged])

@@ -145,7 +145,7 @@ def test_every_execution_is_shown_in_full_and_agrees_with_the_list(golden: Path,
         listed = {found.exec_id: found for found in client.executions.list()}
         for execution in expected.values():
             found = client.executions.get(execution["exec_id"])
-            parts = {"checkpoints": None, "artifacts": None, "waits": None}
+            parts = {"checkpoints": None, "artifacts": None, "waits": None, "llm_usage_records": None}
             assert found.model_copy(update=parts).model_dump() == listed[found.exec_id].model_dump()
 
 

@@ -181,7 +181,9 @@ class Naive:
         self._need(self._call(fact)["became"] in ("completed", "failed"))
 
     def _llm_usage_recorded(self, fact: dict, now: int) -> None:
-        self._in_flight(fact)
+        call = self._call(fact)
+        is_reused = call["became"] == "completed" and call["tries"] == 0
+        self._need(is_reused or (call["became"] != "completed" and fact["attempt"] <= call["tries"]))
 
     def _metadata_logged(self, fact: dict, now: int) -> None:
         if fact["call"] is not None:

@@ -264,6 +264,8 @@ class ExecutionMachine(RuleBasedStateMachine):
         fact, pick, off, attempt_off, good = drawn
         needs = {"AttemptStarted": "open", "CheckpointFailed": "open", "InputsDiffered": "completed"}
         fitting = [n for n, call in enumerate(naive.calls, 1) if call["became"] == needs.get(fact, "in flight")]
+        if fact == "LLMUsageRecorded" and pick < 4:  # of attempts that have ended, and of calls that were reused
+            fitting = [n for n, call in enumerate(naive.calls, 1) if call["became"] != "completed" or not call["tries"]]
         number, tries = len(naive.calls) + 1, 0
         if fitting and not (fact == "AttemptStarted" and pick < 3) and fact != "CheckpointReused":
             number = fitting[pick % len(fitting)]

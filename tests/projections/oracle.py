@@ -6,6 +6,7 @@ import json
 
 from kitaru.domain import events as e
 from kitaru.domain.payload import Payload
+from kitaru.domain.usage import UsageFigures
 from tests.projections.streams import Stream
 
 Dump = dict[str, list[tuple[object, ...]]]
@@ -19,7 +20,7 @@ class Oracle:
             name: []
             for name in (
                 "executions", "execution_details", "execution_tags", "execution_metadata", "flows", "pending_waits",
-                "artifacts", "reuse",
+                "artifacts", "reuse", "llm_usage",
             )
         }  # fmt: skip
 
@@ -39,6 +40,7 @@ class Oracle:
         artifacts: dict[int, list[object]] = {}
         reuse: dict[int, tuple[object, ...]] = {}
         has_blob = False
+        usage: list[e.LLMUsageRecorded] = []
 
         def leave(at: int) -> None:
             nonlocal since, waited
@@ -107,6 +109,8 @@ class Oracle:
                     reuse.clear()
                 case _:
                     pass
+            if isinstance(event, e.LLMUsageRecorded):
+                usage.append(event)
             match event:
                 case e.CheckpointCompleted() | e.CheckpointReused():
                     counts["artifacts"] += 1
@@ -143,10 +147,44 @@ class Oracle:
         t["pending_waits"] += waits.values()
         t["artifacts"] += [tuple(saved) for saved in artifacts.values()]
         t["reuse"] += reuse.values()
+        if usage:
+            t["llm_usage"].append((number, *summed(usage)))
+
+
+def summed(events: list[e.LLMUsageRecorded]) -> list[object]:
+    """The row of LLM usage, from the words of the design: one list a side, and each sum by itself."""
+    told = [event.figures for event in events]
+    sides = {
+        "all": told,
+        "incurred": [one for one in told if one.billing_effect == "incurred"],
+        "reused": [one for one in told if one.billing_effect == "reused_not_incurred"],
+    }
+    paid = [one for one in told if one.billing_effect != "reused_not_incurred"]
+
+    def tokens(side: str, name: str) -> int:
+        return sum(getattr(one, f"{name}_tokens") or 0 for one in sides[side])
+
+    def cost(one: UsageFigures) -> int | None:
+        return one.estimated_cost if one.actual_cost is None else one.actual_cost
+
+    def each(names: list[str]) -> str:
+        return dumped(list(dict.fromkeys(names)))
+
+    return [
+        len(told), len(sides["incurred"]), len(sides["reused"]),
+        tokens("all", "total"), tokens("incurred", "total"), tokens("reused", "total"),
+        sum(one.actual_cost or 0 for one in paid), sum(one.estimated_cost or 0 for one in paid),
+        sum(cost(one) or 0 for one in paid), len([one for one in told if cost(one) is None]),
+        tokens("all", "input"), tokens("all", "output"),
+        tokens("incurred", "input"), tokens("incurred", "output"),
+        tokens("reused", "input"), tokens("reused", "output"),
+        each([one.adapter for one in told]), each([one.model for one in told if one.model is not None]),
+        each([warning for one in told for warning in one.warnings]),
+    ]  # fmt: skip
 
 
 def dumped(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def logged(values: Payload | None) -> dict[str, object]:

@@ -13,6 +13,7 @@ from kitaru.domain import events as e
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.payload import Payload
 from kitaru.domain.state import ABSENT, ExecutionState, evolve
+from kitaru.domain.usage import UsageFigures
 
 Stream = list[e.EventBase]
 
@@ -49,6 +50,8 @@ def next_event(draw: st.DrawFn, s: ExecutionState, at: int) -> e.EventBase:
         makers += [partial(make, draw, s, at) for make in (*LIFE, *WORK, *WORK)]
         makers += [partial(closed, draw, at, p.wait) for p in s.pending]
         makers += [partial(tried, draw, s, at, call) for call in s.attempts if not s.failed >> call & 1] * 3
+        taken = [call for call in range(1, s.calls + 1) if s.reused >> call & 1]
+        makers += [partial(used, draw, at, call, 2, "reused_not_incurred") for call in taken]
     return draw(st.sampled_from(makers))()
 
 
@@ -111,6 +114,8 @@ def closed(draw: st.DrawFn, at: int, wait: int) -> e.EventBase:
 
 def tried(draw: st.DrawFn, s: ExecutionState, at: int, call: int) -> e.EventBase:
     attempt = s.attempts[call]
+    if draw(st.integers(0, 3)) == 0:
+        return used(draw, at, call, draw(st.integers(1, attempt)))
     if not s.in_flight >> call & 1:
         return e.AttemptStarted(at=at, call=call, attempt=attempt + 1)
     match draw(st.integers(0, 3)):
@@ -121,6 +126,35 @@ def tried(draw: st.DrawFn, s: ExecutionState, at: int, call: int) -> e.EventBase
         case _:
             key = draw(st.sampled_from([None, "k1", "k2"]))
             return e.CheckpointCompleted(at=at, call=call, attempt=attempt, output=payload("out"), reuse_key=key)
+
+
+TOKENS = st.none() | st.integers(0, 1000)
+COSTS = st.none() | st.integers(0, 10**12)
+EFFECTS = st.sampled_from(["incurred", "incurred", "unknown", "reused_not_incurred"])
+
+
+def used(draw: st.DrawFn, at: int, call: int, attempt: int, effect: str | None = None) -> e.EventBase:
+    """What a try of a call used, as any adapter may tell it."""
+    told: dict[str, object] = {
+        "adapter": draw(st.sampled_from(["kitaru.llm", "langgraph"])),
+        "model": draw(st.sampled_from([None, "small", "é", "big"])),
+        "billing_effect": effect or draw(EFFECTS),
+        "input_tokens": draw(TOKENS),
+        "output_tokens": draw(TOKENS),
+        "total_tokens": draw(TOKENS),
+        "actual_cost": draw(COSTS),
+        "estimated_cost": draw(COSTS),
+        "warnings": draw(st.sampled_from([(), (), ("dear",), ("odd", "dear")])),
+    }
+    record = {
+        "record_id": "r",
+        "attempt": attempt,
+        "billing_effect": told["billing_effect"],
+        "usage": {name: told[name] for name in ("input_tokens", "output_tokens", "total_tokens")},
+    }
+    return e.LLMUsageRecorded(
+        at=at, call=call, attempt=attempt, record_id="r", record=payload(record), figures=UsageFigures(**told)
+    )  # type: ignore[arg-type]
 
 
 @st.composite

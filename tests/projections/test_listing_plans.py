@@ -7,16 +7,18 @@ import sqlite3
 import pytest
 
 from kitaru.projections.executions import Executions
-from kitaru.projections.listing import rows, sources
+from kitaru.projections.listing import rows, sources, usage
+from kitaru.projections.usage import Usage
 from kitaru.projections.waits import PendingWaits
 from kitaru.store.sqlite import schema
 
 WALKS = {
     "all": sources._ALL, "status": sources._STATUS, "stack": sources._STACK, "flow": sources._FLOW, "tag": sources._TAG,
     "time": sources._TIME, "equal": sources._EQUAL, "present": sources._PRESENT, "absent": sources._ABSENT,
-    "unequal": sources._UNEQUAL, **sources._WALKS,
+    "unequal": sources._UNEQUAL, **sources._WALKS, "usage": usage.PRESENT, "no usage": usage.ABSENT,
+    "within": usage.WITHIN, "outside": usage.OUTSIDE,
 }  # fmt: skip
-FEW = {"by time": sources._FEW_BY_TIME, **sources._RANGES}
+FEW = {"by time": sources._FEW_BY_TIME, **sources._RANGES, **usage.FEW}
 
 
 def plan(sql: str) -> str:
@@ -24,7 +26,7 @@ def plan(sql: str) -> str:
     db = sqlite3.connect(":memory:")
     for statement in schema.CREATE:
         db.execute(statement)
-    for projector in (Executions(""), PendingWaits("")):
+    for projector in (Executions(""), PendingWaits(""), Usage("")):
         projector.create(db.execute, 1)
     return "\n".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (0,) * sql.count("?")))
 

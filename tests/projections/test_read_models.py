@@ -14,17 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kitaru.compose import projectors
 from kitaru.domain import events as e
 from kitaru.domain.state import ABSENT, ExecutionState, evolve
+from kitaru.domain.usage import UsageFigures
 from kitaru.projections.artifacts import Artifacts
 from kitaru.projections.executions import Executions
+from kitaru.projections.listing import is_current
 from kitaru.projections.reuse import ReuseIndex
+from kitaru.projections.usage import Usage
 from kitaru.projections.waits import PendingWaits
 from kitaru.store.log import Head
 from tests.projections.oracle import Dump, expected
 from tests.projections.streams import SOME_STREAMS, Stream, forgotten, payload
 
-MODELS = (Executions, PendingWaits, Artifacts, ReuseIndex)
+MODELS = (Executions, PendingWaits, Artifacts, ReuseIndex, Usage)
 TIER_N = os.environ.get("KITARU_TIER") in ("N", "R")
 
 
@@ -135,6 +139,59 @@ def test_a_checkpoint_costs_two_updates() -> None:
     models.apply(1, [e.AttemptStarted(at=1, call=1, attempt=1, invocation_id="c", name="c", input_digest="0")])
     models.apply(1, [e.CheckpointCompleted(at=2, call=1, attempt=1, output=payload(1))])
     assert sorted(sql for sql in seen if sql != "BEGIN") == ["UPDATE", "UPDATE"]
+
+
+def test_the_listing_knows_the_versions_of_the_read_models() -> None:
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+    facts = [(f"projection:{model('').name}", str(model("").version)) for model in MODELS]
+    db.executemany("INSERT INTO meta VALUES (?, ?)", facts)
+    assert set(MODELS) == set(projectors())
+    assert is_current(lambda sql, parameters: db.execute(sql, tuple(parameters)).fetchall())
+    db.execute("UPDATE meta SET value = '0' WHERE key = 'projection:llm_usage'")
+    assert not is_current(lambda sql, parameters: db.execute(sql, tuple(parameters)).fetchall())
+
+
+def used(number: int) -> e.LLMUsageRecorded:
+    """The record of one of many tries, of one of three models."""
+    figures = UsageFigures(model=f"m{number % 3}", input_tokens=number, total_tokens=number, actual_cost=number)
+    return e.LLMUsageRecorded(at=2, call=1, attempt=1, record_id=str(number), record=payload({}), figures=figures)
+
+
+def test_a_usage_record_costs_one_statement_of_one_row_after_ten_thousand_of_them() -> None:
+    models = Models()
+    attempt = e.AttemptStarted(at=1, call=1, attempt=1, invocation_id="c", name="c", input_digest="0")
+    models.apply(1, [started(), attempt, *map(used, range(10_000))])
+    seen: list[str] = []
+    models.db.set_trace_callback(seen.append)
+    before = models.db.total_changes
+    models.models[MODELS.index(Usage)].apply(models.execute, Head(1, "exec-1", b"", ABSENT), [(10_003, used(10_000))])
+    models.db.set_trace_callback(None)
+    assert [sql.split()[0] for sql in seen if sql != "BEGIN"] == ["INSERT"]
+    assert models.db.total_changes - before == 1
+    columns = "usage_record_count, total_tokens, display_cost_usd, models"
+    assert models.db.execute(f"SELECT {columns} FROM llm_usage").fetchall() == [
+        (10_001, 50_005_000, 50_005_000, '["m0","m1","m2"]')
+    ]
+
+
+def test_events_without_usage_cost_the_usage_model_nothing() -> None:
+    models = Models()
+    seen: list[str] = []
+    models.db.set_trace_callback(seen.append)
+    attempt = e.AttemptStarted(at=1, call=1, attempt=1, invocation_id="c", name="c", input_digest="0")
+    batch = list(enumerate([started(), attempt, e.CheckpointCompleted(at=2, call=1, attempt=1, output=payload(1))], 1))
+    models.models[MODELS.index(Usage)].apply(models.execute, Head(1, "exec-1", b"", ABSENT), batch)
+    assert seen == []
+
+
+def test_a_sum_stops_before_it_overflows() -> None:
+    models = Models()
+    most = UsageFigures(total_tokens=2 * 10**12, actual_cost=10**16)
+    event = e.LLMUsageRecorded(at=2, call=1, attempt=1, record_id="r", record=payload({}), figures=most)
+    models.apply(1, [started(), *[event] * 1000])
+    rows = models.db.execute("SELECT actual_cost_usd, typeof(actual_cost_usd), total_tokens FROM llm_usage").fetchall()
+    assert rows == [(2**62, "integer", 2 * 10**15)]
 
 
 def test_no_row_says_that_an_execution_ended_before_it_started() -> None:

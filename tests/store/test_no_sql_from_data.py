@@ -49,10 +49,12 @@ COMPOSED = ("kitaru/analytics/statement.py", "sentence")
 
 WORDS = "kitaru/analytics/words.py"
 
-PROJECTORS = {"make", "Executions", "PendingWaits", "Artifacts", "ReuseIndex"}
+PROJECTORS = {"make", "Executions", "PendingWaits", "Artifacts", "ReuseIndex", "Usage"}
 
-FILLINGS = {"('{p}', prefix)", "('{g}', f'_g{generation}')", "('{t}', self._table)"}
-"""What a template may be filled with in place: a projector's table prefix, the number of a rebuild, the test kit's table."""
+FILLINGS = {"('{p}', prefix)", "('{g}', f'_g{generation}')", "('{t}', self._table)", "('{value}', _VALUE)"}
+"""What a template may be filled with in place: a projector's table prefix, the number of a rebuild, the test kit's
+table, and a constant of the same module.
+"""
 
 
 class Source:

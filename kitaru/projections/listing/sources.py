@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from kitaru.projections.listing import usage
 from kitaru.projections.listing.filters import STATUSES, Condition, Filters, Scalar
 
 Query = Callable[[str, Sequence[object]], list[tuple[object, ...]]]
@@ -161,7 +162,25 @@ def _by_time(query: Query, project: str, since: int | None, until: int | None) -
     return _Few([int(str(row[0])) for row in few]) if len(few) <= _FEW else _Walk(query, _TIME, bounds)
 
 
+def _by_usage(query: Query, project: str, condition: Condition) -> Source:
+    key, operator, value = condition
+    if value is None:
+        is_absent = operator == "="
+        return _Walk(query, usage.ABSENT, (project,)) if is_absent else _Walk(query, usage.PRESENT, ())
+    span = usage.span(condition)
+    if operator == "!=":
+        return _Walk(query, _ALL, (project,)) if span is None else _Walk(query, usage.OUTSIDE, (project, key, *span))
+    if span is None:
+        return _Few(())
+    few = query(usage.FEW[key], (*span, _FEW + 1)) if key in usage.FEW else None
+    if few is not None and len(few) <= _FEW:
+        return _Few([int(str(row[0])) for row in few])
+    return _Walk(query, usage.WITHIN, (key, *span))
+
+
 def _by_metadata(query: Query, project: str, condition: Condition) -> Source:
+    if usage.is_of_usage(condition):
+        return _by_usage(query, project, condition)
     key, operator, value = condition
     kind = _kind(value)
     if operator == "=":
