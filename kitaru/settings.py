@@ -189,7 +189,7 @@ def _named_in(pyproject: Path) -> str | None:
 
 def _placed(location: str, base: Path | None) -> str:
     """An absolute folder. Raises KitaruUsageError for no folder, KitaruFeatureNotAvailableError for a URL."""
-    if "\0" in location or not location.strip():
+    if not location.strip() or not _is_path(location):
         raise KitaruUsageError(f"the store {location!r} is no folder; name one")
     scheme = location.partition("://")[0].lower() if "://" in location else ""
     if scheme in ("http", "https"):
@@ -202,6 +202,14 @@ def _placed(location: str, base: Path | None) -> str:
     if os.path.isabs(expanded):
         return os.path.normpath(expanded)
     return os.path.normpath(_here(base) / expanded)
+
+
+def _is_path(text: str) -> bool:
+    """Whether the file system has names like that: no NUL, nothing that its encoding lacks."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _here(start: Path | None) -> Path:

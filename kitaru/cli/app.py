@@ -65,7 +65,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     first, second = (*words, "", "")[:2]
     top: dict[str, Callable[..., object]] = {}
     for home in () if first in _GROUPS else _TOP:
-        top |= import_module(home).COMMANDS
+        if first not in top:
+            top |= import_module(home).COMMANDS
     _add(app, {first: top[first]} if first in top else top)
     for name in [first] if first in _GROUPS else [] if first in top else _GROUPS:
         home, *others = _GROUPS[name]

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kitaru.analytics.build import build
 
 from kitaru.analytics import generations
+from kitaru.analytics.build import build
 from kitaru.analytics.export.manifest import bucket_of, numbers_of
 from kitaru.analytics.export.run import export as run_export
 from kitaru.analytics.export.run import make_wanted

@@ -142,6 +142,9 @@ PLAY = (
     Scene("store-rebuild", "store rebuild"),
     Scene("store-backup", "store backup copy"),
     Scene("store-backup-again", "store backup copy", 2),
+    Scene("store-gc-dry", "store gc --older-than 1d --dry-run"),
+    Scene("store-gc", "store gc --yes"),
+    Scene("store-gc-bad", "store gc --older-than soon", 2),
     Scene("export", "export parquet --table executions"),
     Scene("export-bad", "export parquet --table nothing", 2),
     Scene("completion", "completion bash"),
@@ -209,8 +212,9 @@ class Names:
         text = re.sub(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", lambda found: self._id(found[0]), text)
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "<time>", text)
         text = re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{32}\b", "<digest>", text)
-        text = re.sub(r'"(duration|seconds|bytes)": [\d.e+-]+', r'"\1": 0', text)
+        text = re.sub(r'"(duration|seconds|bytes|bytes_before|bytes_after)": [\d.e+-]+', r'"\1": 0', text)
         text = re.sub(r"(Bytes +)\d+\n|((?:executions +)(?:\d+ +){3})\d+\n", r"\1\2<bytes>\n", text)
+        text = re.sub(r"[\d,]+ bytes before, [\d,]+ after", "<bytes> before, <bytes> after", text)
         text = re.sub(r'"size": \d{4,}', '"size": "<bytes>"', text)
         text = re.sub(r"\b[\d.]+(e-\d+)? ?m?s\b", "<took>", text)
         text = re.sub(r'"(by|runner_id|host)": "[^"]*"', r'"\1": "<who>"', text)

@@ -22,7 +22,7 @@ from kitaru.runtime.checkpoint import Checkpoint
 from kitaru.runtime.flow import Flow
 from kitaru.runtime.futures import CheckpointFuture, FutureList
 from kitaru.runtime.handle import FlowHandle
-from tests.docs import references, sources
+from tests.docs import pages, references, sources
 from tests.docs.pages import DOCS
 
 REFERENCE = DOCS / "reference"
@@ -150,6 +150,22 @@ def test_a_page_that_the_code_writes_is_as_it_writes_it(page: str) -> None:
 
 def test_every_command_is_in_the_reference_and_no_other() -> None:
     assert sorted(shown_commands()) == sorted(real_commands())
+
+
+ELSEWHERE = re.compile(r"(checkpoints|llm-usage) statistics|(model|secrets) \w+")
+"""Commands that the pages of their own subjects show."""
+
+
+def test_every_command_has_an_example_that_is_run() -> None:
+    typed = "\n".join(
+        command.line
+        for page in pages.pages()
+        for block in pages.blocks(page.read_text(encoding="utf-8"))
+        if block.kind == "console" and block.is_run
+        for command in pages.commands(block)
+    )
+    missing = {name for name in real_commands() if not re.search(rf"\bkitaru {name}\b", typed)}
+    assert {name for name in missing if not ELSEWHERE.fullmatch(name)} == set()
 
 
 @pytest.mark.parametrize("name", sorted(real_commands()))

@@ -84,6 +84,39 @@ def test_listing_imports_neither_eventsourcing_nor_duckdb(tmp_path: Path) -> Non
     assert found & {"eventsourcing", "duckdb"} == set()
 
 
+COMMANDS = ["executions list", "executions get ID", "executions latest", "executions list -o json", "status", "stack list"]
+STARTS = {"duckdb", "eventsourcing", "mcp", "pydantic_ai", "starlette", "cryptography", "plotext", "anyio", "rich"}
+"""What costs tenths of a second, and none of these commands needs off a terminal."""
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, "--help", "--version", "executions --help", "mcp --help", "export --help"])
+def test_a_command_imports_nothing_that_it_does_not_need(tmp_path: Path, words: str) -> None:
+    run(tmp_path, "run", 1)
+    program = f"""
+import json, sys
+from kitaru.cli import main
+words = {words.split()!r}
+if "ID" in words:
+    import sqlite3, os
+    store = sqlite3.connect(os.path.join(os.environ["KITARU_STORE"], "kitaru.db"))
+    words[words.index("ID")] = store.execute("SELECT exec_id FROM executions").fetchone()[0]
+code = main(words)
+print(json.dumps([code, *sys.modules]))
+"""
+    code, *modules = imported(program, tmp_path)
+    assert code == 0, words
+    assert packages(modules) & STARTS == set(), words
+
+
+@pytest.mark.parametrize("words", ["executions list", "executions get --help", "status", "run --help"])
+def test_a_command_imports_the_modules_of_no_other_group(tmp_path: Path, words: str) -> None:
+    program = f"import json, sys; from kitaru.cli import main; main({words.split()!r}); print(json.dumps([*sys.modules]))"
+    homes = {name.rpartition(".")[2] for name in imported(program, tmp_path) if name.startswith("kitaru.cli.")}
+    assert (
+        homes & {"store", "stacks", "artifacts", "models", "secrets", "exporting", "statistics", "charts", "screen"} == set()
+    )
+
+
 STATISTICS = """
 import json, sys
 from kitaru.cli import main
