@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from kitaru.runtime.facts import tag as tag
     from kitaru.runtime.flow import FlowHandle as FlowHandle
     from kitaru.runtime.flow import flow as flow
+    from kitaru.runtime.llm.call import llm as llm
+    from kitaru.runtime.llm.call import llm_async as llm_async
     from kitaru.runtime.options import ImageSettings as ImageSettings
     from kitaru.runtime.usage import check_budget as check_budget
     from kitaru.runtime.usage import record_usage as record_usage
@@ -90,6 +92,7 @@ _HOMES = {
         "tag",
     ),
     "kitaru.runtime.flow": ("FlowHandle", "flow"),
+    "kitaru.runtime.llm.call": ("llm", "llm_async"),
     "kitaru.runtime.options": ("ImageSettings",),
     "kitaru.runtime.usage": ("check_budget", "record_usage"),
     "kitaru.runtime.waits": ("sleep", "sleep_async", "wait", "wait_async"),
@@ -135,6 +138,8 @@ __all__ = [
     "idempotency_key",
     "is_replay",
     "list_stacks",
+    "llm",
+    "llm_async",
     "load",
     "log",
     "progress",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +18,6 @@ LOG_DAYS = 30.0
 LOG_MEGABYTES = 256.0
 VACUUM_SECONDS = 30.0
 """How long to queue behind writers."""
-_STATISTICS = "statistics"
 _DAY = 86_400_000_000
 _MEGABYTE = 1_000_000
 _MOST = 100_000_000
@@ -99,9 +96,6 @@ def delete(choice: StoreChoice, exec_id: str) -> None:
 
 def forget_statistics(choice: StoreChoice) -> None:
     """Remove the columnar copies of a store, which hold what was there before; the next question makes one."""
-    place = os.path.join(choice.location, _STATISTICS)
-    with contextlib.suppress(OSError):
-        for name in os.listdir(place):
-            if name.endswith(".duckdb"):
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(place, name))
+    from kitaru.analytics import generations
+
+    generations.forget(choice.location)

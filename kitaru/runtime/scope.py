@@ -80,7 +80,7 @@ class FlowScope:
 class CallScope:
     """One attempt of a checkpoint call."""
 
-    __slots__ = ("abandon", "attempt", "call", "invocation_id", "name", "printed", "session")
+    __slots__ = ("abandon", "attempt", "call", "invocation_id", "llm_calls", "name", "printed", "session")
 
     def __init__(self, session: Session, call: int, attempt: int, name: str, invocation_id: str) -> None:
         self.session = session
@@ -88,6 +88,8 @@ class CallScope:
         self.attempt = attempt
         self.name = name
         self.invocation_id = invocation_id
+        self.llm_calls: dict[str, int] | None = None
+        """How many LLM calls were made here under each name."""
         self.printed: Printed | None = None
         self.abandon: Callable[[], None] | None = None
         """How to end a body that runs elsewhere, when nobody waits for it any more."""
@@ -101,13 +103,14 @@ class CallScope:
 class RemoteScope:
     """One attempt in a process of its own: what it records is sent to the runner."""
 
-    __slots__ = ("budget", "exec_id", "invocation_id", "name", "printed", "send")
+    __slots__ = ("budget", "exec_id", "invocation_id", "llm_calls", "name", "printed", "send")
 
     def __init__(self, exec_id: str, invocation_id: str, name: str, send: Callable[[dict[str, object]], None]) -> None:
         self.exec_id = exec_id
         self.invocation_id = invocation_id
         self.name = name
         self.send = send
+        self.llm_calls: dict[str, int] | None = None
         self.printed: Printed | None = None
         self.budget: Budget | None = None
         """What was left when the attempt began, less what it recorded since."""

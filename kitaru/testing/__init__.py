@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kitaru.testing.clock import FakeClock
 from kitaru.testing.contract import EventLogContract
 from kitaru.testing.events import append, call, completed, fold, new_id, raises, start, started
+from kitaru.testing.models import FakeModel
 from kitaru.testing.places import fake_clock, temporary_store
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EventLogContract",
     "FakeClock",
+    "FakeModel",
     "append",
     "call",
     "completed",

@@ -56,7 +56,7 @@ def test_json_is_an_envelope_or_an_error_and_nothing_else(played: dict[str, dict
         assert {"command"} < set(document)
         assert {"item", "items"} & set(document), document
     if not documents:
-        assert re.search(r'\{"command": "[a-z.]+", "error": \{"type": "\w+", "code": "[a-z-]+", "message": ', shown)
+        assert re.search(r'\{"command": "[a-z.-]+", "error": \{"type": "\w+", "code": "[a-z-]+", "message": ', shown)
 
 
 def test_every_command_is_played() -> None:

@@ -11,7 +11,13 @@ import pytest
 import kitaru
 from kitaru.compose import close_logs
 from kitaru.runtime import process
+from kitaru.runtime.clock import install
 from kitaru.settings import Configuration, configured
+from kitaru.testing import FakeClock
+from tests.llm.servers import Server, completes, replies, running
+
+KEY = "sk-canary-7f3a91c2"
+MODELS = {"openai": "openai/gpt-4o-mini", "anthropic": "anthropic/claude-haiku-4-5"}
 
 _PREFIXES = ("KITARU_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "OPENROUTER_")
 
@@ -36,3 +42,38 @@ def store(tmp_path: Path, config: Path) -> Iterator[Path]:
     fresh = Configuration()
     for name in Configuration.__slots__:
         setattr(configured, name, getattr(fresh, name))
+
+
+@pytest.fixture
+def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """OpenAI's format, where the openai SDK will look for it."""
+    with running(completes()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        yield server
+
+
+@pytest.fixture
+def anthropic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Anthropic's format, where the anthropic SDK will look for it."""
+    with running(replies()) as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        yield server
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Each of the two; `server.model` names a model that it serves."""
+    found: Server = request.getfixturevalue(request.param)
+    found.model = MODELS[request.param]
+    return found
+
+
+@pytest.fixture
+def clock() -> Iterator[FakeClock]:
+    """The clock of the executions that start in this test: a pause costs no time."""
+    fake = FakeClock()
+    before = install(fake)
+    yield fake
+    install(before)

@@ -24,6 +24,7 @@ from kitaru.projections.listing import is_current
 from kitaru.projections.reuse import ReuseIndex
 from kitaru.projections.usage import Usage
 from kitaru.projections.waits import PendingWaits
+from kitaru.store.keeping import history_dropped
 from kitaru.store.log import Head
 from tests.projections.oracle import Dump, expected
 from tests.projections.streams import SOME_STREAMS, Stream, forgotten, payload
@@ -212,3 +213,44 @@ def test_a_hot_update_touches_no_index() -> None:
     names = [row[0] for row in models.db.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE '%_g1'")]
     indexed = {row[2] for name in names for row in models.db.execute(f"PRAGMA index_info({name})")}
     assert not indexed & {"version", "checkpoint_count", "attempt_count", "artifact_count"}
+
+
+@often(0.1)
+@given(SOME_STREAMS, st.booleans())
+def test_a_dropped_history_gives_the_same_rows_live_and_rebuilt(found: dict[int, Stream], also_later: bool) -> None:
+    """Lists and counts stay: of the executions' rows nothing changes but the version and what was said of a failure."""
+    live, rebuilt = Models(), Models("shadow_")
+    finished: list[int] = []
+    for number, stream in found.items():
+        live.apply(number, stream)
+        state = live.states[number]
+        if state.status is None or not state.status.is_finished:
+            rebuilt.apply(number, stream)
+            continue
+        finished.append(number)
+        before = live.dump()
+        event = history_dropped(Head(number, f"exec-{number}", b"d" * 32, state), live.models, live.execute, "me", 9)
+        assert event is not None
+        rest: Stream = [event]
+        if also_later:
+            rest.append(e.TagsChanged(at=10, by="me", add=("late",), remove=("red",)))
+        live.apply(number, rest[:1])
+        assert counted(live.dump(), number) == counted(before, number)
+        live.apply(number, rest[1:])
+        rebuilt.states[number] = ABSENT._replace(version=event.through)
+        rebuilt.apply(number, rest)
+    assert rebuilt.dump() == live.dump()
+
+
+def counted(dump: Dump, number: int) -> list[Any]:
+    """What lists, filters and statistics of executions read of one."""
+    tables = [
+        table for table in dump if table not in ("artifacts", "reuse", "pending_waits", "executions", "execution_details")
+    ]
+    rows: list[Any] = [row for row in dump["executions"] if row[0] == number]
+    details: list[Any] = [row for row in dump["execution_details"] if row[0] == number]
+    return [
+        *[(*row[:2], *row[3:]) for row in rows],  # without the version
+        *[row[:6] for row in details],
+        *[(table, row) for table in tables for row in dump[table]],
+    ]

@@ -144,3 +144,24 @@ def held(file: str, before: int, after: int) -> list[int]:
     values = [step(place) for place in range(before)]
     values.append(wait_for_file(file, before))
     return values + [step(place) for place in range(before + 1, before + 1 + after)]
+
+
+MODEL = "openai/gpt-4o-mini"
+
+
+@checkpoint
+def ask_twice(place: int) -> list[str]:
+    return [kitaru.llm(f"{place} inside, {half}", model=MODEL) for half in ("first", "second")]
+
+
+@flow
+def asked(questions: int) -> list[object]:
+    """Calls of a model, one after the other: in the body, and two at a time in checkpoints."""
+    return [kitaru.llm(f"{place} in the body", model=MODEL) if place % 3 else ask_twice(place) for place in range(questions)]
+
+
+@flow
+async def asked_together(questions: int) -> list[list[str]]:
+    """Calls of a model beside each other, then one that has to wait for them."""
+    first = await asyncio.gather(*(kitaru.llm_async(f"{place} together", model=MODEL) for place in range(questions)))
+    return [list(first), [await kitaru.llm_async("after them", model=MODEL)]]

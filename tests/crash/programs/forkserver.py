@@ -44,7 +44,7 @@ PRELOADED = (
 
 def main() -> None:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    for name in PRELOADED:
+    for name in (*PRELOADED, *os.environ.get("CRASH_PRELOADED", "").split()):
         importlib.import_module(name)
     gc.freeze()
     children: set[int] = set()
