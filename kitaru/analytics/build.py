@@ -41,6 +41,7 @@ _COPY_EXECUTIONS = (
     "CREATE TABLE executions AS FROM previous.executions ANTI JOIN changes USING (number)",
     "CREATE TABLE tags AS FROM previous.tags ANTI JOIN changes USING (number)",
     "CREATE TABLE details AS FROM previous.details ANTI JOIN changes USING (number)",
+    "CREATE TABLE totals AS FROM previous.totals ANTI JOIN changes USING (number)",
 )
 _COPY_STEPS = (
     "CREATE TABLE calls AS FROM previous.calls ANTI JOIN changes USING (number)",
@@ -146,6 +147,7 @@ class _Builder:
             duck.execute(sentence(keys.with_columns(CREATE_EXECUTIONS, range(len(self._keys))).words))
             duck.execute(execution_rows.CREATE_TAGS)
             duck.execute(execution_rows.CREATE_DETAILS)
+            duck.execute(execution_rows.CREATE_TOTALS)
         else:
             for statement in step_rows.CREATE:
                 duck.execute(statement)

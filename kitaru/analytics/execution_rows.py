@@ -69,6 +69,16 @@ CREATE_DETAILS = """CREATE TABLE details (
     )"""
 """What only the export takes: in the base, not in the tail. Metadata and texts of failures are the codec's JSON."""
 
+CREATE_TOTALS = """CREATE TABLE totals (
+        number INTEGER NOT NULL,
+        usage_record_count BIGINT, incurred_usage_record_count BIGINT, reused_usage_record_count BIGINT, total_tokens
+        BIGINT, incurred_total_tokens BIGINT, reused_total_tokens BIGINT, actual_cost_usd BIGINT, estimated_cost_usd
+        BIGINT, display_cost_usd BIGINT, records_without_cost_count BIGINT, input_tokens BIGINT, output_tokens BIGINT,
+        incurred_input_tokens BIGINT, incurred_output_tokens BIGINT, reused_input_tokens BIGINT, reused_output_tokens
+        BIGINT
+    )"""
+"""What the usage records of an execution add up to; costs are whole numbers of 10^-10 USD."""
+
 CREATE_LANDING = (
     """CREATE TEMP TABLE landed (
         number INTEGER NOT NULL,
@@ -138,6 +148,23 @@ _ADD_DETAILS = """INSERT INTO details
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]'))"""
 
+_READ_TOTALS = """SELECT json_group_array(u.number),
+    json_group_array(u.usage_record_count), json_group_array(u.incurred_usage_record_count),
+    json_group_array(u.reused_usage_record_count), json_group_array(u.total_tokens),
+    json_group_array(u.incurred_total_tokens), json_group_array(u.reused_total_tokens),
+    json_group_array(u.actual_cost_usd), json_group_array(u.estimated_cost_usd), json_group_array(u.display_cost_usd),
+    json_group_array(u.records_without_cost_count), json_group_array(u.input_tokens), json_group_array(u.output_tokens),
+    json_group_array(u.incurred_input_tokens), json_group_array(u.incurred_output_tokens),
+    json_group_array(u.reused_input_tokens), json_group_array(u.reused_output_tokens)
+    FROM llm_usage u WHERE u.number IN (SELECT value FROM json_each(?))"""
+_ADD_TOTALS = """INSERT INTO totals
+    SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]'))"""
+
 
 def land(moment: Reads, duck: Duck, numbers: str) -> None:
     """Bring the rows of some executions, a JSON array of their numbers, as far as `landed` and `tags`."""
@@ -149,8 +176,9 @@ def land(moment: Reads, duck: Duck, numbers: str) -> None:
 
 
 def add_details(moment: Reads, duck: Duck, numbers: str) -> None:
-    """Add to `details`."""
+    """Add to `details` and `totals`."""
     duck.execute(_ADD_DETAILS, moment.query(_READ_DETAILS, (numbers,))[0])
+    duck.execute(_ADD_TOTALS, moment.query(_READ_TOTALS, (numbers,))[0])
 
 
 def array(numbers: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ CREATE = (
         name VARCHAR, invocation_id VARCHAR, checkpoint_type VARCHAR, parents INTEGER[], original_call_id VARCHAR,
         origin VARCHAR, exception_type VARCHAR, kind VARCHAR, asker VARCHAR, expires_at BIGINT, record_id VARCHAR
     )""",
-    """CREATE TABLE totals (
+    """CREATE TABLE read_totals (
         number INTEGER NOT NULL,
         usage_record_count BIGINT, incurred_usage_record_count BIGINT, reused_usage_record_count BIGINT, total_tokens
         BIGINT, incurred_total_tokens BIGINT, reused_total_tokens BIGINT, actual_cost_usd BIGINT, estimated_cost_usd
@@ -31,7 +31,7 @@ CREATE = (
 )
 CLEAR = (
     "DELETE FROM read_executions",
-    "DELETE FROM totals",
+    "DELETE FROM read_totals",
     "DELETE FROM changed",
     "DELETE FROM events",
     "DELETE FROM call_metadata",
@@ -72,7 +72,16 @@ READ_TOTALS = """SELECT count(*), max(u.number), json_group_array(u.number),
     json_group_array(u.incurred_input_tokens), json_group_array(u.incurred_output_tokens),
     json_group_array(u.reused_input_tokens), json_group_array(u.reused_output_tokens)
     FROM (SELECT * FROM llm_usage WHERE number > ? AND number <= ? ORDER BY number LIMIT ?) u"""
-ADD_TOTALS = """INSERT INTO totals
+READ_SOME_TOTALS = """SELECT count(*), max(u.number), json_group_array(u.number),
+    json_group_array(u.usage_record_count), json_group_array(u.incurred_usage_record_count),
+    json_group_array(u.reused_usage_record_count), json_group_array(u.total_tokens),
+    json_group_array(u.incurred_total_tokens), json_group_array(u.reused_total_tokens),
+    json_group_array(u.actual_cost_usd), json_group_array(u.estimated_cost_usd), json_group_array(u.display_cost_usd),
+    json_group_array(u.records_without_cost_count), json_group_array(u.input_tokens), json_group_array(u.output_tokens),
+    json_group_array(u.incurred_input_tokens), json_group_array(u.incurred_output_tokens),
+    json_group_array(u.reused_input_tokens), json_group_array(u.reused_output_tokens)
+    FROM llm_usage u WHERE u.number IN (SELECT value FROM json_each(?))"""
+ADD_TOTALS = """INSERT INTO read_totals
     SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
     unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
     unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
@@ -82,8 +91,9 @@ ADD_TOTALS = """INSERT INTO totals
 
 ADD_CHANGED = "INSERT INTO changed SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
 
-WITHOUT_BASE = "CREATE VIEW executions AS FROM read_executions"
-WITH_BASE = """CREATE VIEW executions AS FROM read_executions UNION ALL
+WITHOUT_BASE = ("CREATE VIEW executions AS FROM read_executions", "CREATE VIEW totals AS FROM read_totals")
+WITH_BASE = (
+    """CREATE VIEW executions AS FROM read_executions UNION ALL
     SELECT e.number, d.exec_id, e.flow_id, d.flow_name, e.stack, e.status, e.started_at, d.ended_at, e.waited,
         e.checkpoint_count, e.attempt_count, e.cached_step_count, e.artifact_count, d.original_exec_id, d.tags, d.metadata,
         d.failure_origin, d.failure_type
@@ -91,7 +101,11 @@ WITH_BASE = """CREATE VIEW executions AS FROM read_executions UNION ALL
     WHERE e.number >= CAST(getvariable('first') AS INTEGER) AND e.number <= CAST(getvariable('last') AS INTEGER)
         AND d.number >= CAST(getvariable('first') AS INTEGER) AND d.number <= CAST(getvariable('last') AS INTEGER)
         AND e.project = CAST(getvariable('project') AS VARCHAR) AND e.started_at >= CAST(getvariable('since') AS BIGINT)
-        AND e.started_at < CAST(getvariable('until') AS BIGINT) AND e.number NOT IN (SELECT number FROM changed)"""
+        AND e.started_at < CAST(getvariable('until') AS BIGINT) AND e.number NOT IN (SELECT number FROM changed)""",
+    """CREATE VIEW totals AS FROM read_totals UNION ALL SELECT * FROM base.totals
+    WHERE number >= CAST(getvariable('first') AS INTEGER) AND number <= CAST(getvariable('last') AS INTEGER)
+        AND number NOT IN (SELECT number FROM changed)""",
+)
 """Of a base, what has no event since; the others are read from the store. The base is read where it is: to copy its rows
 first takes as long as to write them.
 """
