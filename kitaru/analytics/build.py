@@ -41,12 +41,9 @@ _COPY_EXECUTIONS = (
     "CREATE TABLE executions AS FROM previous.executions ANTI JOIN changes USING (number)",
     "CREATE TABLE tags AS FROM previous.tags ANTI JOIN changes USING (number)",
     "CREATE TABLE details AS FROM previous.details ANTI JOIN changes USING (number)",
-    "CREATE TABLE totals AS FROM previous.totals ANTI JOIN changes USING (number)",
 )
 _COPY_STEPS = (
     "CREATE TABLE calls AS FROM previous.calls ANTI JOIN changes USING (number)",
-    "CREATE TABLE attempts AS FROM previous.attempts ANTI JOIN changes USING (number)",
-    "CREATE TABLE waits AS FROM previous.waits ANTI JOIN changes USING (number)",
     "CREATE TABLE usage AS FROM previous.usage ANTI JOIN changes USING (number)",
 )
 _PREVIOUS_KEYS = "SELECT slot, key, has_floats, has_big FROM previous.keys ORDER BY slot"
@@ -140,21 +137,22 @@ class _Builder:
         return [int(str(row[0])) for row in rows]
 
     def _create(self, duck: Duck) -> None:
-        for statement in execution_rows.CREATE_LANDING + step_rows.CREATE_LANDING:
+        for statement in execution_rows.CREATE_LANDING:
             duck.execute(statement)
+        duck.execute(step_rows.CREATE_LANDING)
         duck.execute(keys.CREATE_LANDED_VALUES)
         if self._is_of_executions:
             duck.execute(sentence(keys.with_columns(CREATE_EXECUTIONS, range(len(self._keys))).words))
             duck.execute(execution_rows.CREATE_TAGS)
             duck.execute(execution_rows.CREATE_DETAILS)
-            duck.execute(execution_rows.CREATE_TOTALS)
         else:
             for statement in step_rows.CREATE:
                 duck.execute(statement)
 
     def _copy(self, duck: Duck, changed: Sequence[int]) -> None:
-        for statement in execution_rows.CREATE_LANDING + step_rows.CREATE_LANDING:
+        for statement in execution_rows.CREATE_LANDING:
             duck.execute(statement)
+        duck.execute(step_rows.CREATE_LANDING)
         duck.execute(keys.CREATE_LANDED_VALUES)
         duck.execute(_CHANGES)
         duck.execute(_CHANGE, (execution_rows.array(changed),))

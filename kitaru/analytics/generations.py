@@ -19,9 +19,9 @@ from kitaru.store.log import Reads
 
 Family = Literal["executions", "steps"]
 FAMILIES: tuple[Family, ...] = ("executions", "steps")
-"""`executions` with their tags, metadata, details and usage totals; `steps` are calls, attempts, waits and usage records."""
+"""`executions` with their tags, metadata and details; `steps` are calls, attempts, waits and usage records."""
 
-LAYOUT = 2
+LAYOUT = 1
 """Raised whenever the tables of a base change."""
 FOLDER = "statistics"
 _NAME = re.compile(

@@ -97,8 +97,7 @@ def _bars(figure: _Figure, chart: Chart, width: int) -> bool:
     figure.draw(figure.bar(places, values, orientation="h", width=0.1))
     figure.ruler("y").lim(0.5, len(shown) + 0.5)
     figure.ruler("y").ticks(places, [_cut(label) for label, _ in shown])
-    least, greatest = min(0, *map(float, cast("list[float]", values))), max(0, *map(float, cast("list[float]", values)))
-    figure.ruler("x").lim(least, greatest if greatest > least else least + 1)
+    figure.ruler("x").lim(*_span(cast("list[float]", values)))
     return True
 
 
@@ -121,10 +120,17 @@ def _lines(figure: _Figure, chart: Chart, width: int) -> bool:
         if len(series) > 1:
             line.label(_cut(label))
         figure.draw(line)
+    figure.ruler("y").lim(*_span([value for label in largest[:_MOST_LINES] for _, value in series[label]]))
     known = sorted(moments)
     step = max(1, math.ceil(len(known) / _MOST_TICKS))
     figure.ruler("x").ticks(known[::step], [moments[moment] for moment in known[::step]])
     return True
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """From 0, or from below it, to the greatest."""
+    least, greatest = min(0.0, *values), max(0.0, *values)
+    return least, greatest if greatest > least else least + 1
 
 
 def _is_drawable(value: float | None) -> bool:

@@ -13,7 +13,6 @@ from pydantic import PlainSerializer, computed_field
 from kitaru.analytics.answers import make_answer
 from kitaru.analytics.grammar import Asked, GroupBy, MetricSpec, Subject, make_query
 from kitaru.client.models import Snapshot
-from kitaru.domain.errors import KitaruFeatureNotAvailableError
 from kitaru.projections.listing import Selection
 
 if TYPE_CHECKING:
@@ -179,8 +178,6 @@ def count(access: Access, subject: Subject, selection: Selection, **asked: Unpac
     reader = access.find_reader()
     if reader is None:
         return make_answer(query, ())
-    if subject != "executions":
-        raise KitaruFeatureNotAvailableError(f"statistics of {subject} are not built yet")
     from kitaru.analytics.engine import answer
 
     return make_answer(query, answer(reader, access.choice.location, query))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -48,7 +49,7 @@ def payload(value: object) -> Payload:
 class Story:
     """One execution: `record` is what is known of it, and `go_on` makes something happen to it."""
 
-    def __init__(self, rng: Random, log: EventLog) -> None:
+    def __init__(self, rng: Random, log: EventLog, projects: Sequence[str]) -> None:
         self._rng, self._log = rng, log
         self._at = rng.choice(MOMENTS) * SECOND + rng.randrange(-90_000_000_000, 90_000_000_000) * (rng.random() < 0.9)
         self._waits: dict[int, int] = {}
@@ -56,7 +57,7 @@ class Story:
         self._wait_count = 0
         self._open: dict[int, Record] = {}
         self.is_deleted = False
-        project = rng.choice(("default", "default", "default", "other"))
+        project = rng.choice(projects)
         flow, stack = rng.choice(FLOWS), rng.choice(("local", "local", "worker"))
         tags, metadata = self._some_tags(), self._some_metadata()
         event = e.ExecutionStarted(
@@ -292,13 +293,15 @@ class Story:
 class Population:
     """A store's executions. `go_on` changes them, and `records` is what is known of those that are there."""
 
-    def __init__(self, rng: Random, log: EventLog) -> None:
-        self._rng, self._log = rng, log
+    def __init__(
+        self, rng: Random, log: EventLog, projects: Sequence[str] = ("default", "default", "default", "other")
+    ) -> None:
+        self._rng, self._log, self._projects = rng, log, projects
         self.stories: list[Story] = []
 
     def go_on(self, starts: int, steps: int) -> None:
         """Start so many, and make so much happen."""
-        self.stories += [Story(self._rng, self._log) for _ in range(starts)]
+        self.stories += [Story(self._rng, self._log, self._projects) for _ in range(starts)]
         for _ in range(steps):
             alive = [story for story in self.stories if not story.is_deleted]
             if alive:

@@ -9,12 +9,13 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from kitaru import compose
 from kitaru.analytics.answers import Answer, make_answer
+from kitaru.analytics.bases import LIMITS, Limits
 from kitaru.analytics.engine import answer
 from kitaru.analytics.grammar import DIMENSIONS, SOURCES, STATUSES_OF, Selection, make_query
 from kitaru.client import KitaruClient
@@ -22,16 +23,25 @@ from kitaru.settings import StoreChoice
 from kitaru.store.log import Reads
 from kitaru.testing import memory_log
 from tests.analytics import oracle, stories
+from tests.analytics.conftest import ALWAYS_NEW, BASED
 from tests.analytics.oracle import Question, Record
 from tests.crash.tiers import tiers
 
-SUBJECTS = ("executions",)
-BATCH, ROUNDS = 50, 5
+SUBJECTS = ("executions", "checkpoints", "llm_usage")
+BATCH, ROUNDS = 100, 5
 """Questions to one store, between which it changes so often."""
 SEED = int(os.environ.get("KITARU_SEED", "20260301"))
 
 
-def asked(question: Question, reads: Reads, folder: str | None) -> Answer:
+class Asked(NamedTuple):
+    """A store as it is asked."""
+
+    reads: Reads
+    folder: str | None
+    limits: Limits = LIMITS
+
+
+def asked(question: Question, store: Asked) -> Answer:
     """What statistics say."""
     selection: Selection = {
         "flow": question["flow"], "status": question["status"] or None, "stack": question["stack"], "tags": question["tags"],
@@ -42,7 +52,7 @@ def asked(question: Question, reads: Reads, folder: str | None) -> Answer:
         group_by=question["group_by"], metrics=question["metrics"], timezone=question["timezone"],
         max_groups=question["max_groups"],
     )  # fmt: skip
-    return make_answer(query, answer(reads, folder, query))
+    return make_answer(query, answer(store.reads, store.folder, query, limits=store.limits))
 
 
 def moment(microseconds: int | None) -> datetime | None:
@@ -67,38 +77,41 @@ def kinds(groups: list[tuple[list[Any], int]]) -> list[tuple[Any, ...]]:
     return [(tuple(map(oracle.kinded, keys)), count) for keys, count in groups]
 
 
-def campaign(seed: int, reads: Reads, folder: str | None, rng: Random, population: stories.Population) -> None:
+def campaign(seed: int, store: Asked, rng: Random, population: stories.Population) -> None:
     for number in range(BATCH):
         if number % (BATCH // ROUNDS) == 0:
             population.go_on(starts=rng.randrange(5, 25), steps=rng.randrange(120))
         question = stories.question(rng, population.records, SUBJECTS)
         try:
-            check(question, population.records, asked(question, reads, folder))
+            check(question, population.records, asked(question, store))
         except Exception as error:
             error.add_note(f"KITARU_SEED={seed}, question {number}: {question!r}")
             raise
 
 
 @pytest.mark.timeout(600)
-@tiers("questions", 400, 8_000, parts=2)
+@tiers("questions", 400, 5_000)
 def test_any_question_to_a_store_in_memory_has_the_oracles_answer(questions: int) -> None:
     for place in range(questions // BATCH):
         rng = Random(seed := SEED + place)
         log = memory_log(compose.projectors())
-        campaign(seed, log, None, rng, stories.Population(rng, log))
+        campaign(seed, Asked(log, None), rng, stories.Population(rng, log))
         log.close()
 
 
 @pytest.mark.timeout(600)
-@tiers("questions", 600, 12_000, parts=2)
-def test_any_question_to_a_store_on_disk_has_the_oracles_answer(questions: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limits", "offset"), [(LIMITS, 1), (BASED, 2), (ALWAYS_NEW, 3)], ids=["rows", "base", "bases"])
+@tiers("questions", 200, 5_000)
+def test_any_question_to_a_store_on_disk_has_the_oracles_answer(
+    questions: int, tmp_path: Path, limits: Limits, offset: int
+) -> None:
     for place in range(questions // BATCH):
-        rng = Random(seed := SEED + 1_000_000 + place)
+        rng = Random(seed := SEED + offset * 1_000_000 + place)
         choice = StoreChoice(str(tmp_path / str(place)), "of the test")
         log = compose.open_log(choice)
         with KitaruClient(choice.location) as client:
-            reader = client._access.reader("store")
-            campaign(seed, reader, choice.location, rng, stories.Population(rng, log))
+            store = Asked(client._access.reader("store"), choice.location, limits)
+            campaign(seed, store, rng, stories.Population(rng, log))
         compose.close_log(choice)
 
 

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kitaru.cli.statistics import title_of
 from kitaru.client import KitaruClient
@@ -193,6 +195,27 @@ def test_a_sum_past_what_a_float_holds_is_null_in_json(run: Run, log: EventLog) 
         started(log, metadata={"k": 1.7e308})
     ran = run("executions", "statistics", "--metric", "s:metadata:k:sum", "-o", "json")
     assert json.loads(ran.out, parse_constant=pytest.fail)["item"]["groups"][0]["metrics"] == {"s": None}
+
+
+WORDS = st.text(max_size=12) | st.sampled_from(
+    [
+        "--group-by", "--group-by=status", "--metric", "n:duration:avg", "metadata:k", "time:day", "time:",
+        "m:metadata:k:p99",
+        "--where", "k > 1", "k ~", "--since", "7d", "--until", "1d", "--timezone", "Asia/Tokyo", "--max-groups", "0",
+        "3", "--plot",
+        "-o", "csv", "jsonl", "json", "--tag", "--stack", "--flow", "--status", "failed", "\0", "\udc80", "'; DROP TABLE x",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["executions", "checkpoints", "llm-usage"]), st.lists(WORDS, max_size=7))
+def test_no_question_that_is_typed_ends_in_a_traceback(run: Run, log: EventLog, group: str, words: list[str]) -> None:
+    """R24."""
+    ran = run(group, "statistics", *words)
+    assert ran.code in (0, 1, 2)
+    assert "Traceback" not in ran.out + ran.err
+    assert "internal" not in ran.err
 
 
 # --- on a terminal ---------------------------------------------------------------------------------------------------------

@@ -38,8 +38,7 @@ class Stage:
         self._duck = self._open()
         for statement in staging.CREATE:
             self._duck.execute(statement)
-        for statement in staging.WITHOUT_BASE if self._base is None else staging.WITH_BASE:
-            self._duck.execute(statement)
+        self._duck.execute(staging.WITHOUT_BASE if self._base is None else staging.WITH_BASE)
         for statement in shapes.VIEWS:
             self._duck.execute(statement)
         self._duck.execute(staging.SET_PROJECT, (selection.project,))

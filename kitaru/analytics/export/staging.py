@@ -20,11 +20,12 @@ CREATE = (
     )""",
     """CREATE TABLE read_totals (
         number INTEGER NOT NULL,
-        usage_record_count BIGINT, incurred_usage_record_count BIGINT, reused_usage_record_count BIGINT, total_tokens
-        BIGINT, incurred_total_tokens BIGINT, reused_total_tokens BIGINT, actual_cost_usd BIGINT, estimated_cost_usd
-        BIGINT, display_cost_usd BIGINT, records_without_cost_count BIGINT, input_tokens BIGINT, output_tokens BIGINT,
-        incurred_input_tokens BIGINT, incurred_output_tokens BIGINT, reused_input_tokens BIGINT, reused_output_tokens
-        BIGINT
+        llm_usage_record_count BIGINT, llm_incurred_usage_record_count BIGINT, llm_reused_usage_record_count BIGINT,
+        llm_total_tokens BIGINT, llm_incurred_total_tokens BIGINT, llm_reused_total_tokens BIGINT,
+        llm_actual_cost_usd BIGINT, llm_estimated_cost_usd BIGINT, llm_display_cost_usd BIGINT,
+        llm_records_without_cost_count BIGINT, llm_input_tokens BIGINT, llm_output_tokens BIGINT,
+        llm_incurred_input_tokens BIGINT, llm_incurred_output_tokens BIGINT, llm_reused_input_tokens BIGINT,
+        llm_reused_output_tokens BIGINT
     )""",
     "CREATE TABLE changed (number INTEGER NOT NULL)",
     "CREATE TABLE call_metadata (number INTEGER NOT NULL, call INTEGER NOT NULL, metadata VARCHAR)",
@@ -91,21 +92,24 @@ ADD_TOTALS = """INSERT INTO read_totals
 
 ADD_CHANGED = "INSERT INTO changed SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
 
-WITHOUT_BASE = ("CREATE VIEW executions AS FROM read_executions", "CREATE VIEW totals AS FROM read_totals")
-WITH_BASE = (
-    """CREATE VIEW executions AS FROM read_executions UNION ALL
+WITHOUT_BASE = """CREATE VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
+    FROM read_executions r LEFT JOIN read_totals t ON t.number = r.number"""
+WITH_BASE = """CREATE VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
+    FROM read_executions r LEFT JOIN read_totals t ON t.number = r.number
+    UNION ALL
     SELECT e.number, d.exec_id, e.flow_id, d.flow_name, e.stack, e.status, e.started_at, d.ended_at, e.waited,
         e.checkpoint_count, e.attempt_count, e.cached_step_count, e.artifact_count, d.original_exec_id, d.tags, d.metadata,
-        d.failure_origin, d.failure_type
+        d.failure_origin, d.failure_type,
+        e.llm_usage_record_count, e.llm_incurred_usage_record_count, e.llm_reused_usage_record_count,
+        e.llm_total_tokens, e.llm_incurred_total_tokens, e.llm_reused_total_tokens, e.llm_actual_cost_usd,
+        e.llm_estimated_cost_usd, e.llm_display_cost_usd, e.llm_records_without_cost_count, e.llm_input_tokens,
+        e.llm_output_tokens, e.llm_incurred_input_tokens, e.llm_incurred_output_tokens, e.llm_reused_input_tokens,
+        e.llm_reused_output_tokens
     FROM base.executions e JOIN base.details d ON d.number = e.number
     WHERE e.number >= CAST(getvariable('first') AS INTEGER) AND e.number <= CAST(getvariable('last') AS INTEGER)
         AND d.number >= CAST(getvariable('first') AS INTEGER) AND d.number <= CAST(getvariable('last') AS INTEGER)
         AND e.project = CAST(getvariable('project') AS VARCHAR) AND e.started_at >= CAST(getvariable('since') AS BIGINT)
-        AND e.started_at < CAST(getvariable('until') AS BIGINT) AND e.number NOT IN (SELECT number FROM changed)""",
-    """CREATE VIEW totals AS FROM read_totals UNION ALL SELECT * FROM base.totals
-    WHERE number >= CAST(getvariable('first') AS INTEGER) AND number <= CAST(getvariable('last') AS INTEGER)
-        AND number NOT IN (SELECT number FROM changed)""",
-)
+        AND e.started_at < CAST(getvariable('until') AS BIGINT) AND e.number NOT IN (SELECT number FROM changed)"""
 """Of a base, what has no event since; the others are read from the store. The base is read where it is: to copy its rows
 first takes as long as to write them.
 """
