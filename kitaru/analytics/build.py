@@ -32,7 +32,8 @@ _MOST_CHANGED = 0.4
 _LOCK = "build.lock"
 
 _NUMBERS = "SELECT number FROM executions ORDER BY number"
-_CHANGED = "SELECT DISTINCT number FROM events WHERE position > ? AND position <= ? ORDER BY number"
+_CHANGED = "SELECT DISTINCT +number AS n FROM events WHERE position > ? AND position <= ? ORDER BY n"
+# The plus sign: by positions. Without it SQLite walks the whole index by number (0.4 s of 9 million events).
 
 _FORGOTTEN = """SELECT 1 FROM events WHERE position > ? AND type IN ('Tombstone', 'PayloadErased', 'HistoryDropped')
     LIMIT 1"""

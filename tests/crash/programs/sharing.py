@@ -162,11 +162,29 @@ def append_among_touches(seconds: float, seed: int, barrier: Barrier) -> int:
     return 1 if failures else 0
 
 
-def complete_one_after_the_other(count: int) -> int:
-    """Executions that complete, each told once it has."""
+def complete_in_turn(rounds: int, barrier: Barrier) -> int:
+    """An execution that completes, and then the other's turn."""
     log = compose.open_log(resolve_store())
-    for number in range(count):
-        head = start(log, key=f"{number}")
-        append(log, head, completed())
-        say(completed=number + 1)
+    for number in range(rounds):
+        append(log, start(log, key=f"{number}"), completed())
+        barrier.wait(60)
+        barrier.wait(60)
+    return 0
+
+
+def count_in_turn(rounds: int, limits: dict[str, int], barrier: Barrier) -> int:
+    """After each of them, how many have completed."""
+    query = make_query("executions", "default", 0, {"status": "completed"})
+    folder = resolve_store().location
+    wrong: list[tuple[int, int]] = []
+    barrier.wait(60)
+    with closing(open_store(folder)) as reader:
+        for number in range(1, rounds + 1):
+            (group,) = answer(reader, folder, query, limits=Limits(**limits))
+            if group.counted != number:
+                wrong.append((number, group.counted))
+            barrier.wait(60)
+            if number < rounds:
+                barrier.wait(60)
+    say(wrong=wrong, bases=len([name for name in os.listdir(folder) if name == "statistics"]))
     return 0
