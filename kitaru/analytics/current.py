@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from kitaru.analytics import execution_rows, generations, keys, step_rows
-from kitaru.analytics.asking import BASE, TAIL, Scene, keys_of
+from kitaru.analytics.asking import BASE, TAIL, Scene, keys_of, metadata_of
 from kitaru.analytics.connection import open_sandbox
 from kitaru.analytics.generations import FAMILIES, Family, Generation, Origin
 from kitaru.analytics.grammar import Query
@@ -70,11 +70,11 @@ class Current:
 
     def _create(self) -> None:
         execute = self._filling.execute
-        for statement in (execution_rows.CREATE, execution_rows.CREATE_TAGS, keys.CREATE_VALUES):
+        for statement in execution_rows.CREATE_LANDING:
             execute(statement)
         for statement in step_rows.CREATE + _CREATE_CHANGED:
             execute(statement)
-        for statement in execution_rows.CREATE_LANDING + step_rows.CREATE_LANDING:
+        for statement in (execution_rows.CREATE, execution_rows.CREATE_TAGS, keys.CREATE_VALUES, step_rows.CREATE_LANDING):
             execute(statement)
 
     def close(self) -> None:
@@ -189,7 +189,9 @@ def families_of(query: Query) -> tuple[Family, ...]:
     """The families of rows that a question is about: its subject's own last."""
     if query.subject == "executions":
         return ("executions",)
-    is_of_both = bool(keys_of(query)) or any(each.dimension == "tag" for each in query.groupings) or bool(query.filters.tags)
+    is_of_both = (
+        bool(metadata_of(query)) or any(each.dimension == "tag" for each in query.groupings) or bool(query.filters.tags)
+    )
     return ("executions", "steps") if is_of_both else ("steps",)
 
 

@@ -68,7 +68,7 @@ class Story:
         self.record: Record = {
             "project": project, "flow": flow, "flow_id": event.flow_id, "stack": stack, "status": "running",
             "tags": dict.fromkeys(tags), "started": self._at, "ended": None, "waited": 0, "calls": [], "cached": 0,
-            "artifacts": 0, "metadata": metadata, "has_flat_keys": False,
+            "artifacts": 0, "metadata": metadata, "has_flat_keys": True,
         }  # fmt: skip
         self._head = log.execute(new_id(), c.Start(event, "runner"), self._at)[0]
         self.exec_id = self._head.exec_id
