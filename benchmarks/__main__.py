@@ -19,12 +19,14 @@ from benchmarks.marks import Row
 from benchmarks.rounds import MIN_ROUNDS, ROOT
 from benchmarks.setting import Setting
 
-MEASURES = ("steps", "concurrency", "growth", "resume", "answers", "reading", "startup", "memory", "install")
+MEASURES = ("steps", "concurrency", "growth", "resume", "answers", "reading", "statistics", "startup", "memory", "install")
+POPULATIONS = (100_000, 1_000_000)
 RESULTS = Path(__file__).with_name("results")
 WORK = ROOT / "build"
 CHARTS = (
     ("P1", "steps/s", "Durable steps a second, one flow"),
     ("P2", "flows/s", "5-step flows a second, one after the other"),
+    ("P8", "x", "Statistics: how many times a bare DuckDB query over ideal columns"),
 )
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 
@@ -32,7 +34,7 @@ PEERS = ROOT / ".venv-peers" / "bin" / "python"
 def main() -> int:
     """Run what was asked for; 1 when a measure broke, whatever the figures are."""
     modules = {name: import_module(f"benchmarks.measures.{name}") for name in MEASURES}
-    known = [id_ for module in modules.values() for id_ in module.IDS]
+    known = list(dict.fromkeys(id_ for module in modules.values() for id_ in module.IDS))
     options = _options(known)
     if unknown := set(options.ids) - set(known):
         print(f"no measure {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
@@ -43,7 +45,9 @@ def main() -> int:
     load_before, broken, began = machine.load(), False, time.monotonic()
     options.folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
-        setting = Setting(Path(folder), options.rounds, _peers(options), options.events, options.executions)
+        setting = Setting(
+            Path(folder), options.rounds, _peers(options), options.events, options.executions, tuple(options.population)
+        )
         for name, module in modules.items():
             chosen = wanted.intersection(module.IDS)
             if not chosen:
@@ -76,9 +80,14 @@ def _options(known: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, help="a mark is the median of at least %(default)s")
     parser.add_argument("--events", type=int, default=1_000_000, help="events of the large store (P4, P10)")
     parser.add_argument("--executions", type=int, default=100_000, help="executions of the store that is listed (P7)")
+    parser.add_argument(
+        "--population", type=int, action="append", help="executions that statistics are asked of (P8, P9, P11); repeatable"
+    )
     parser.add_argument("--peers", type=Path, help="interpreter of the peers' environment; default .venv-peers")
     parser.add_argument("--folder", type=Path, default=WORK, help="the disk that is measured; default build/")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.population = options.population or POPULATIONS
+    return options
 
 
 def _reason(error: Exception) -> str:

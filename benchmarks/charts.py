@@ -26,8 +26,12 @@ def bars(title: str, values: Mapping[str, float], unit: str) -> str:
     parts: list[str] = []
     for place, (name, value) in enumerate(ordered):
         css = "ours" if name.startswith("Kitaru") else "other"
-        parts.append(_bar(place, name, value / top, f"{value:,.0f} {unit}", css))
+        parts.append(_bar(place, name, value / top, f"{_figure(value)} {unit}", css))
     return _document(title, len(ordered), parts)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
 def reached(title: str, rows: Sequence[Row]) -> str:

@@ -16,6 +16,7 @@ class Setting:
     peers: Path | None
     events: int
     executions: int
+    populations: tuple[int, ...]
 
     def room(self, name: str) -> Path:
         """A fresh folder of one's own."""

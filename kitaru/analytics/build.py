@@ -32,7 +32,8 @@ _MOST_CHANGED = 0.4
 _LOCK = "build.lock"
 
 _NUMBERS = "SELECT number FROM executions ORDER BY number"
-_CHANGED = "SELECT DISTINCT number FROM events WHERE position > ? AND position <= ? ORDER BY number"
+_CHANGED = "SELECT DISTINCT +number AS n FROM events WHERE position > ? AND position <= ? ORDER BY n"
+# The plus sign: by positions. Without it SQLite walks the whole index by number (0.4 s of 9 million events).
 
 _CHANGES = "CREATE TEMP TABLE changes (number INTEGER NOT NULL)"
 _CHANGE = "INSERT INTO changes SELECT unnest(from_json(?, '[\"INTEGER\"]'))"

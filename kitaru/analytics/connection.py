@@ -14,6 +14,9 @@ MEMORY = "160MB"
 _BUILD_MEMORY = "512MB"
 _EXPORT_MEMORY = "1GB"
 
+_ATTACH_BASE = "ATTACH ? AS base (READ_ONLY)"
+_IN_UTC = "SET TimeZone = 'UTC'"
+_ALLOW = "SET allowed_directories = ?"
 _ATTACH = (
     ("executions", "ATTACH ? AS base (READ_ONLY)"),
     ("steps", "ATTACH ? AS steps (READ_ONLY)"),
@@ -72,21 +75,27 @@ def open_to_build(path: str, previous: str | None) -> Duck:
     return connection
 
 
+def open_to_write(folder: str, base: str | None = None) -> Duck:
+    """A DuckDB in memory that reaches no file but those below `folder`, with a base's file as the schema `base`."""
+    connection = _connect(":memory:", _EXPORT_MEMORY)
+    try:
+        if base is not None:
+            connection.execute(_ATTACH_BASE, (base,))
+        connection.execute(_IN_UTC)
+        connection.execute(_ALLOW, ([folder],))
+        for statement in _LOCK:
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def duck_errors() -> tuple[type[Exception], ...]:
     """What DuckDB raises."""
     import duckdb
 
     return (duckdb.Error,)
-
-
-def open_to_write(folder: str) -> Duck:
-    """A DuckDB in memory that reaches no file but those below `folder`."""
-    connection = _connect(":memory:", _EXPORT_MEMORY)
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET allowed_directories = ?", ([folder],))
-    for statement in _LOCK:
-        connection.execute(statement)
-    return connection
 
 
 def _connect(path: str, memory: str) -> Duck:

@@ -24,7 +24,8 @@ MOST_KEYS = 24
 """Metadata keys whose values are kept in the tail."""
 
 _NUMBERS = "SELECT number FROM executions ORDER BY number"
-_CHANGED = "SELECT DISTINCT number FROM events WHERE position > ? ORDER BY number"
+_CHANGED = "SELECT DISTINCT +number AS n FROM events WHERE position > ? ORDER BY n"
+# The plus sign: by positions. Without it SQLite walks the whole index by number (0.4 s of 9 million events).
 _FLOWS = "SELECT flow_id FROM flows WHERE project = ? AND (flow_id = ? OR flow_name = ?)"
 
 _CREATE_CHANGED = (

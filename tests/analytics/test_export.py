@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kitaru.analytics import generations
+from kitaru.analytics.build import build
 from kitaru.analytics.export.manifest import bucket_of, numbers_of
 from kitaru.analytics.export.run import export as run_export
 from kitaru.analytics.export.run import make_wanted
@@ -22,7 +24,7 @@ from kitaru.client import KitaruClient
 from kitaru.compose import close_logs, open_log
 from kitaru.domain import events as e
 from kitaru.domain.errors import KitaruUsageError
-from kitaru.domain.usage import UsageRecord, figures_of, normalised
+from kitaru.domain.usage import Totals, UsageRecord, figures_of, normalised
 from kitaru.projections.detail import Call, Detail, Wait
 from kitaru.settings import StoreChoice
 from kitaru.store.log import EventLog, Head
@@ -157,6 +159,20 @@ def test_usage_records_are_counted_once_with_exact_costs(log: EventLog, client: 
     assert costs == [(None, Decimal("0.1234567891"), 7), (Decimal(1), Decimal(1), 7)]
 
 
+def test_the_flat_keys_of_usage_are_columns(log: EventLog, client: KitaruClient, target: Path) -> None:
+    append(log, run(log, seconds=None), attempt(), usage(), usage(event_id="2", cost={"actual_cost_usd": 1}))
+    run(log)
+    export(client, target, tables="executions")
+    rows = rows_of(target, "executions")
+    assert {
+        name.removeprefix("kitaru_llm_").removesuffix("_v1") for name in rows[0] if name.startswith("kitaru_llm")
+    } == set(Totals._fields)
+    assert [(row["kitaru_llm_display_cost_usd_v1"], row["kitaru_llm_total_tokens_v1"]) for row in rows] == [
+        (Decimal("1.1234567891"), 14),
+        (None, None),
+    ]
+
+
 def test_a_record_too_large_to_stand_in_its_row_is_exported(log: EventLog, client: KitaruClient, target: Path) -> None:
     append(log, run(log, seconds=None), attempt(), usage(call_name="asks", checkpoint_name="x" * 20_000))
     export(client, target)
@@ -238,6 +254,38 @@ def test_only_the_tables_asked_for_are_made(log: EventLog, client: KitaruClient,
     assert sorted(path.name for path in target.iterdir() if not path.name.startswith(".")) == ["executions", "waits"]
 
 
+@pytest.mark.parametrize("partition_by", ["", "status"])
+def test_with_a_base_of_statistics_the_same_is_exported(
+    log: EventLog, client: KitaruClient, target: Path, tmp_path: Path, partition_by: str
+) -> None:
+    heads = [run(log, at=n * SECOND, seconds=None if n % 3 else 1.0, tags=("a",), metadata={"n": n}) for n in range(12)]
+    other = run(log, project="other")
+    place = generations.make_place(log.location)
+    assert build(log, place, "executions") is not None
+    end(log, heads[1], 90 * SECOND)
+    log_metadata(log, heads[2], n="another")
+    log.delete(heads[3].exec_id)
+    run(log, "late")
+    export(client, target, tables="executions", since=EPOCH + timedelta(seconds=2), partition_by=partition_by or ())
+    generations.forget(log.location)
+    alone = tmp_path / "alone"
+    export(client, alone, tables="executions", since=EPOCH + timedelta(seconds=2), partition_by=partition_by or ())
+    rows = rows_of(target, "executions", partitioned=bool(partition_by))
+    assert sorted(rows, key=str) == sorted(rows_of(alone, "executions", partitioned=bool(partition_by)), key=str)
+    assert other.exec_id not in ids_of(target)
+    assert len(rows) == 9
+
+
+def test_a_base_that_cannot_be_read_is_done_without(log: EventLog, client: KitaruClient, target: Path) -> None:
+    head = run(log)
+    place = generations.make_place(log.location)
+    made = build(log, place, "executions")
+    assert made is not None
+    Path(made.path).write_bytes(b"no database")
+    export(client, target, tables="executions")
+    assert ids_of(target) == [head.exec_id]
+
+
 # --- the next export ------------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +341,17 @@ def test_erased_values_do_not_stay_in_any_file(log: EventLog, client: KitaruClie
     export(client, target)
     assert "canary" not in str([rows_of(target, table) for table in TABLES])
     assert [len(rows_of(target, table)) for table in ("executions", "checkpoints", "llm_usage")] == [1, 1, 1]
+
+
+def test_an_execution_whose_history_was_dropped_stays_without_its_steps(
+    log: EventLog, client: KitaruClient, target: Path
+) -> None:
+    head = end(log, append(log, run(log, seconds=None, tags=("a",)), attempt()), 9)
+    export(client, target)
+    assert log.drop_histories([(head.exec_id, head.version)], "me", 10) == [head.exec_id]
+    export(client, target)
+    assert [row["tags"] for row in rows_of(target, "executions")] == [["a"]]
+    assert [len(rows_of(target, table)) for table in ("checkpoints", "attempts", "events")] == [0, 0, 1]
 
 
 def test_tables_can_be_exported_one_after_the_other(log: EventLog, client: KitaruClient, target: Path) -> None:

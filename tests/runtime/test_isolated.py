@@ -81,7 +81,7 @@ def raises_own() -> None:
     raise OwnError("mine", 7)
 
 
-@checkpoint(runtime="isolated", timeout=1.0)
+@checkpoint(runtime="isolated", timeout=4.0)
 def sleeps(pid_file: str) -> None:
     Path(pid_file).write_text(str(os.getpid()))
     time.sleep(60)

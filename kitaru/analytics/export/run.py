@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
+from kitaru.analytics import generations
 from kitaru.analytics.export import shapes, staging
 from kitaru.analytics.export.manifest import BUCKET, EMPTY, Manifest, Part, TableState, bucket_of, numbers_of
 from kitaru.analytics.export.stage import Selection, Stage
@@ -83,6 +84,8 @@ class _Export:
             self._digest = _digest_at(moment, self._position)
             greatest = cast("int", moment.query(staging.GREATEST_NUMBER)[0][0])
             self._buckets = range(bucket_of(greatest, self._size) + 1) if greatest else range(0)
+            place = os.path.join(reads.location, generations.FOLDER)
+            self._base = generations.find(moment, place, "executions")
             self._changed = {table: self._changed_buckets(moment, table) for table in wanted.tables}
 
     def run(self, progress: Progress | None) -> list[Written]:
@@ -148,7 +151,7 @@ class _Export:
         work = {bucket: self._tables_with(bucket) for bucket in self._buckets}
         total, done = sum(map(len, work.values())), 0
         new: dict[str, list[Part]] = {table: [] for table in wanted.tables}
-        stage = Stage(generation.folder, Selection(wanted.project, since, until))
+        stage = Stage(generation.folder, Selection(wanted.project, since, until), self._base)
         try:
             for bucket, tables in work.items():
                 if not tables:

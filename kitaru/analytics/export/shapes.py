@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final
 
+_DOLLARS = """
+    CREATE MACRO dollars(units) AS CAST(units * CAST(0.0000000001 AS DECIMAL(10, 10)) AS DECIMAL(20, 10))"""
+
 _PARTS = """
     CREATE VIEW parts AS SELECT number, exec_id, started_at, strftime(make_timestamp(started_at), '%Y-%m') AS month, status
     FROM executions"""
@@ -59,13 +62,29 @@ _CALLS = """
     WHERE o.type = 'CheckpointReused' OR (o.type = 'AttemptStarted' AND o.attempt = 1)"""
 
 _EXECUTIONS = """
-    CREATE VIEW executions_rows AS SELECT number, 0 AS place, exec_id, flow_id, flow_name, stack AS stack_id,
-        make_timestamptz(started_at) AS started_at, make_timestamptz(ended_at) AS ended_at,
-        (ended_at - started_at) / 1e6 AS duration, (ended_at - started_at - waited) / 1e6 AS active_duration,
-        waited / 1e6 AS wait_duration, checkpoint_count, attempt_count, cached_step_count, artifact_count, original_exec_id,
-        from_json(tags, '["VARCHAR"]') AS tags, failure_origin, failure_type, metadata,
-        strftime(make_timestamp(started_at), '%Y-%m') AS month, status
-    FROM executions"""
+    CREATE VIEW executions_rows AS SELECT e.number, 0 AS place, e.exec_id, e.flow_id, e.flow_name, e.stack AS stack_id,
+        make_timestamptz(e.started_at) AS started_at, make_timestamptz(e.ended_at) AS ended_at,
+        (e.ended_at - e.started_at) / 1e6 AS duration, (e.ended_at - e.started_at - e.waited) / 1e6 AS active_duration,
+        e.waited / 1e6 AS wait_duration, e.checkpoint_count, e.attempt_count, e.cached_step_count, e.artifact_count,
+        e.original_exec_id, from_json(e.tags, '["VARCHAR"]') AS tags, e.failure_origin, e.failure_type, e.metadata,
+        t.usage_record_count AS kitaru_llm_usage_record_count_v1,
+        t.incurred_usage_record_count AS kitaru_llm_incurred_usage_record_count_v1,
+        t.reused_usage_record_count AS kitaru_llm_reused_usage_record_count_v1,
+        t.total_tokens AS kitaru_llm_total_tokens_v1,
+        t.incurred_total_tokens AS kitaru_llm_incurred_total_tokens_v1,
+        t.reused_total_tokens AS kitaru_llm_reused_total_tokens_v1,
+        dollars(t.actual_cost_usd) AS kitaru_llm_actual_cost_usd_v1,
+        dollars(t.estimated_cost_usd) AS kitaru_llm_estimated_cost_usd_v1,
+        dollars(t.display_cost_usd) AS kitaru_llm_display_cost_usd_v1,
+        t.records_without_cost_count AS kitaru_llm_records_without_cost_count_v1,
+        t.input_tokens AS kitaru_llm_input_tokens_v1,
+        t.output_tokens AS kitaru_llm_output_tokens_v1,
+        t.incurred_input_tokens AS kitaru_llm_incurred_input_tokens_v1,
+        t.incurred_output_tokens AS kitaru_llm_incurred_output_tokens_v1,
+        t.reused_input_tokens AS kitaru_llm_reused_input_tokens_v1,
+        t.reused_output_tokens AS kitaru_llm_reused_output_tokens_v1,
+        strftime(make_timestamp(e.started_at), '%Y-%m') AS month, e.status
+    FROM executions e LEFT JOIN totals t ON t.number = e.number"""
 
 _CHECKPOINTS = """
     CREATE VIEW checkpoints_rows AS SELECT c.number, c.version AS place, p.exec_id,
@@ -116,9 +135,9 @@ _USAGE = """
         make_timestamptz(u.moment) AS recorded_at, coalesce(f.adapter, 'kitaru.llm') AS adapter, r.surface, r.call_name,
         f.provider, f.model, r.requested_model, f.input_tokens, f.output_tokens, f.total_tokens, f.cached_input_tokens,
         f.reasoning_tokens,
-        CAST(f.actual_cost * CAST(0.0000000001 AS DECIMAL(10, 10)) AS DECIMAL(20, 10)) AS actual_cost_usd,
-        CAST(f.estimated_cost * CAST(0.0000000001 AS DECIMAL(10, 10)) AS DECIMAL(20, 10)) AS estimated_cost_usd,
-        CAST(coalesce(f.actual_cost, f.estimated_cost) * CAST(0.0000000001 AS DECIMAL(10, 10)) AS DECIMAL(20, 10))
+        dollars(f.actual_cost) AS actual_cost_usd,
+        dollars(f.estimated_cost) AS estimated_cost_usd,
+        dollars(coalesce(f.actual_cost, f.estimated_cost))
             AS display_cost_usd, r.cost.source AS cost_source, r.cost.pricing_version, f.latency_us / 1e6 AS latency,
         coalesce(f.status, 'completed') AS usage_status, coalesce(f.billing_effect, 'incurred') AS billing_effect,
         r.cache_status, p.month, p.status
@@ -140,11 +159,11 @@ _EVENTS = """
     FROM events e JOIN parts p ON p.number = e.number"""
 
 VIEWS = (
-    _PARTS, _BREAKS, _TRIES, _LAST_TRIES, _CALLS, _ENDED_WAITS,
+    _DOLLARS, _PARTS, _BREAKS, _TRIES, _LAST_TRIES, _CALLS, _ENDED_WAITS,
     _EXECUTIONS, _CHECKPOINTS, _ATTEMPTS, _WAITS, _USAGE, _EVENTS,
 )  # fmt: skip
 """In the order in which they need each other."""
-_UNDERNEATH = VIEWS[:6]
+_UNDERNEATH = VIEWS[:7]
 
 TABLES: Final[Mapping[str, str]] = {
     "executions": _EXECUTIONS,
@@ -160,33 +179,35 @@ PARTITIONS = ("month", "status")
 """What files can be partitioned by, in this order."""
 
 COPY_EXECUTIONS: Final[Mapping[tuple[str, ...], str]] = {
-    (): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
-    ("month",): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month))""",
-    ("status",): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (status))""",
-    ("month", "status"): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows ORDER BY number)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month, status))""",
+    (): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows)
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
+    ("month",): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows)
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month))""",
+    ("status",): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows)
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (status))""",
+    ("month", "status"): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows)
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month, status))""",
 }
-"""By partitions: an execution's status is a column of its own table, or the name of a folder."""
+"""By partitions: an execution's status is a column of its own table, or the name of a folder. They stand in
+the order of their numbers, but for those that changed since the base: to sort them takes as long as to write them.
+"""
 
 COPY_OTHERS: Final[Mapping[tuple[str, ...], str]] = {
     (): """COPY (SELECT * EXCLUDE (number, place, month, status) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
     ("month",): """COPY (SELECT * EXCLUDE (number, place, status) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month))""",
     ("status",): """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (status))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (status))""",
     ("month", "status"): """COPY (SELECT * EXCLUDE (number, place) FROM {table}_rows ORDER BY number, place)
-        TO ? (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (month, status))""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384, PARTITION_BY (month, status))""",
 }
 
 COPY_EMPTY: Final[Mapping[bool, str]] = {
     False: """COPY (SELECT * EXCLUDE (number, place, month, status) FROM {table}_rows LIMIT 0)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
     True: """COPY (SELECT * EXCLUDE (number, place, month) FROM {table}_rows LIMIT 0)
-        TO ? (FORMAT parquet, COMPRESSION zstd)""",
+        TO ? (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)""",
 }
 """By whether `status` is a column."""
 

@@ -6,9 +6,10 @@ import errno
 from collections.abc import Collection
 from typing import NamedTuple, cast
 
-from kitaru.analytics.connection import Duck, open_to_write
+from kitaru.analytics.connection import Duck, duck_errors, open_to_write
 from kitaru.analytics.export import shapes, staging
 from kitaru.analytics.export.target import unwritable
+from kitaru.analytics.generations import Generation, fits
 from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruRuntimeError
 from kitaru.domain.metadata import Tree, is_tree, merged
 from kitaru.store.log import Reads
@@ -28,14 +29,29 @@ class Selection(NamedTuple):
 
 
 class Stage:
-    """Holds the rows of one bucket. `folder` is where it may write."""
+    """Holds the rows of one bucket. `folder` is where it may write; `base` spares most of the reading of executions."""
 
-    def __init__(self, folder: str, selection: Selection) -> None:
+    def __init__(self, folder: str, selection: Selection, base: Generation | None = None) -> None:
         self._folder = folder
         self._selection = selection
-        self._duck: Duck = open_to_write(folder)
-        for statement in staging.CREATE + shapes.VIEWS:
+        self._base = base
+        self._duck = self._open()
+        for statement in staging.CREATE:
             self._duck.execute(statement)
+        self._duck.execute(staging.WITHOUT_BASE if self._base is None else staging.WITH_BASE)
+        for statement in shapes.VIEWS:
+            self._duck.execute(statement)
+        self._duck.execute(staging.SET_PROJECT, (selection.project,))
+        self._duck.execute(staging.SET_SINCE, (selection.since,))
+        self._duck.execute(staging.SET_UNTIL, (selection.until,))
+
+    def _open(self) -> Duck:
+        if self._base is not None:
+            try:
+                return open_to_write(self._folder, self._base.path)
+            except duck_errors():  # it has just been replaced by a newer one, or cannot be read
+                self._base = None
+        return open_to_write(self._folder)
 
     def close(self) -> None:
         """Let go of DuckDB."""
@@ -46,7 +62,13 @@ class Stage:
         self.clear()
         first, last = numbers
         try:
-            self._load_executions(moment, first - 1, last)
+            if self._base is not None and fits(moment, self._base.origin):
+                self._set_bucket(*numbers)
+                self._load_changed(moment, self._base.origin.position, numbers)
+            else:
+                self._load_executions(moment, first - 1, last)
+            if "executions" in tables:
+                self._load_totals(moment, first - 1, last)
             if not set(tables) <= {"executions"}:
                 self._load_events(moment, first, last)
             if "checkpoints" in tables:
@@ -58,6 +80,7 @@ class Stage:
         """Forget the bucket."""
         for statement in staging.CLEAR:
             self._duck.execute(statement)
+        self._set_bucket(1, 0)
 
     def write(self, table: str, partition_by: tuple[str, ...], path: str) -> int:
         """Write a table's rows to a file, or by partitions into a folder, and nothing when there are none; how many."""
@@ -89,6 +112,28 @@ class Stage:
                 return
             self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
             after = cast("int", found[1])
+
+    def _load_totals(self, moment: Reads, after: int, last: int) -> None:
+        while True:
+            found = moment.query(staging.READ_TOTALS, (after, last, _EXECUTIONS_AT_ONCE))[0]
+            if not found[0]:
+                return
+            self._duck.execute(staging.ADD_TOTALS, found[2:])
+            after = cast("int", found[1])
+
+    def _load_changed(self, moment: Reads, position: int, numbers: tuple[int, int]) -> None:
+        """What changed since the base."""
+        rows = moment.query(staging.CHANGED_SINCE, (position, *numbers))
+        changed = f"[{','.join(str(row[0]) for row in rows)}]"
+        self._duck.execute(staging.ADD_CHANGED, (changed,))
+        found = moment.query(staging.READ_SOME_EXECUTIONS, (changed, *self._selection))[0]
+        if found[0]:
+            self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
+
+    def _set_bucket(self, first: int, last: int) -> None:
+        """Which numbers are taken from the base."""
+        self._duck.execute(staging.SET_FIRST, (first,))
+        self._duck.execute(staging.SET_LAST, (last,))
 
     def _load_events(self, moment: Reads, first: int, last: int) -> None:
         place = first * staging.VERSIONS

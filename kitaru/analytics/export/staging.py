@@ -6,7 +6,7 @@ What is read is constant SQL on the store's tables and read models; times are mi
 from __future__ import annotations
 
 CREATE = (
-    """CREATE TABLE executions (
+    """CREATE TABLE read_executions (
         number INTEGER NOT NULL, exec_id VARCHAR, flow_id VARCHAR, flow_name VARCHAR, stack VARCHAR, status VARCHAR,
         started_at BIGINT, ended_at BIGINT, waited BIGINT, checkpoint_count INTEGER, attempt_count INTEGER,
         cached_step_count INTEGER, artifact_count INTEGER, original_exec_id VARCHAR, tags VARCHAR, metadata VARCHAR,
@@ -18,9 +18,24 @@ CREATE = (
         name VARCHAR, invocation_id VARCHAR, checkpoint_type VARCHAR, parents INTEGER[], original_call_id VARCHAR,
         origin VARCHAR, exception_type VARCHAR, kind VARCHAR, asker VARCHAR, expires_at BIGINT, record_id VARCHAR
     )""",
+    """CREATE TABLE totals (
+        number INTEGER NOT NULL,
+        usage_record_count BIGINT, incurred_usage_record_count BIGINT, reused_usage_record_count BIGINT, total_tokens
+        BIGINT, incurred_total_tokens BIGINT, reused_total_tokens BIGINT, actual_cost_usd BIGINT, estimated_cost_usd
+        BIGINT, display_cost_usd BIGINT, records_without_cost_count BIGINT, input_tokens BIGINT, output_tokens BIGINT,
+        incurred_input_tokens BIGINT, incurred_output_tokens BIGINT, reused_input_tokens BIGINT, reused_output_tokens
+        BIGINT
+    )""",
+    "CREATE TABLE changed (number INTEGER NOT NULL)",
     "CREATE TABLE call_metadata (number INTEGER NOT NULL, call INTEGER NOT NULL, metadata VARCHAR)",
 )
-CLEAR = ("DELETE FROM executions", "DELETE FROM events", "DELETE FROM call_metadata")
+CLEAR = (
+    "DELETE FROM read_executions",
+    "DELETE FROM totals",
+    "DELETE FROM changed",
+    "DELETE FROM events",
+    "DELETE FROM call_metadata",
+)
 
 READ_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.number), json_group_array(e.exec_id),
     json_group_array(e.flow_id), json_group_array(e.flow_name), json_group_array(e.stack), json_group_array(e.status),
@@ -30,13 +45,61 @@ READ_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.number),
     json_group_array(CAST(e.metadata AS TEXT)), json_group_array(e.failure_origin), json_group_array(e.failure_type)
     FROM (SELECT * FROM executions x JOIN execution_details d USING (number) WHERE x.number > ? AND x.number <= ?
         AND x.project = ? AND x.started_at >= ? AND x.started_at < ? ORDER BY x.number LIMIT ?) e"""
-ADD_EXECUTIONS = """INSERT INTO executions
+READ_SOME_EXECUTIONS = """SELECT count(*), max(e.number), json_group_array(e.number), json_group_array(e.exec_id),
+    json_group_array(e.flow_id), json_group_array(e.flow_name), json_group_array(e.stack), json_group_array(e.status),
+    json_group_array(e.started_at), json_group_array(e.ended_at), json_group_array(e.waited),
+    json_group_array(e.checkpoint_count), json_group_array(e.attempt_count), json_group_array(e.cached_step_count),
+    json_group_array(e.artifact_count), json_group_array(e.original_exec_id), json_group_array(e.tags),
+    json_group_array(CAST(e.metadata AS TEXT)), json_group_array(e.failure_origin), json_group_array(e.failure_type)
+    FROM (SELECT * FROM executions x JOIN execution_details d USING (number)
+        WHERE x.number IN (SELECT value FROM json_each(?)) AND x.project = ? AND x.started_at >= ? AND x.started_at < ?) e"""
+ADD_EXECUTIONS = """INSERT INTO read_executions
     SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
         unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["INTEGER"]')),
         unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')),
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]'))"""
+
+CHANGED_SINCE = "SELECT DISTINCT +number FROM events WHERE position > ? AND +number >= ? AND +number <= ?"
+"""The plus signs: by its positions. Without them SQLite walks the index by number, which is all of it."""
+READ_TOTALS = """SELECT count(*), max(u.number), json_group_array(u.number),
+    json_group_array(u.usage_record_count), json_group_array(u.incurred_usage_record_count),
+    json_group_array(u.reused_usage_record_count), json_group_array(u.total_tokens),
+    json_group_array(u.incurred_total_tokens), json_group_array(u.reused_total_tokens),
+    json_group_array(u.actual_cost_usd), json_group_array(u.estimated_cost_usd), json_group_array(u.display_cost_usd),
+    json_group_array(u.records_without_cost_count), json_group_array(u.input_tokens), json_group_array(u.output_tokens),
+    json_group_array(u.incurred_input_tokens), json_group_array(u.incurred_output_tokens),
+    json_group_array(u.reused_input_tokens), json_group_array(u.reused_output_tokens)
+    FROM (SELECT * FROM llm_usage WHERE number > ? AND number <= ? ORDER BY number LIMIT ?) u"""
+ADD_TOTALS = """INSERT INTO totals
+    SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+    unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]'))"""
+
+ADD_CHANGED = "INSERT INTO changed SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
+
+WITHOUT_BASE = "CREATE VIEW executions AS FROM read_executions"
+WITH_BASE = """CREATE VIEW executions AS FROM read_executions UNION ALL
+    SELECT e.number, d.exec_id, e.flow_id, d.flow_name, e.stack, e.status, e.started_at, d.ended_at, e.waited,
+        e.checkpoint_count, e.attempt_count, e.cached_step_count, e.artifact_count, d.original_exec_id, d.tags, d.metadata,
+        d.failure_origin, d.failure_type
+    FROM base.executions e JOIN base.details d ON d.number = e.number
+    WHERE e.number >= CAST(getvariable('first') AS INTEGER) AND e.number <= CAST(getvariable('last') AS INTEGER)
+        AND d.number >= CAST(getvariable('first') AS INTEGER) AND d.number <= CAST(getvariable('last') AS INTEGER)
+        AND e.project = CAST(getvariable('project') AS VARCHAR) AND e.started_at >= CAST(getvariable('since') AS BIGINT)
+        AND e.started_at < CAST(getvariable('until') AS BIGINT) AND e.number NOT IN (SELECT number FROM changed)"""
+"""Of a base, what has no event since; the others are read from the store. The base is read where it is: to copy its rows
+first takes as long as to write them.
+"""
+SET_FIRST = "SET VARIABLE first = ?"
+SET_LAST = "SET VARIABLE last = ?"
+SET_PROJECT = "SET VARIABLE project = ?"
+SET_SINCE = "SET VARIABLE since = ?"
+SET_UNTIL = "SET VARIABLE until = ?"
 
 VERSIONS = 4_294_967_296
 """A place in the events' order is number * VERSIONS + version: one integer to go on from."""
@@ -72,6 +135,6 @@ READ_CALL_METADATA = """SELECT s.number, s.version, json_extract(CAST(s.body AS 
 ADD_CALL_METADATA = """INSERT INTO call_metadata SELECT unnest(from_json(?, '["INTEGER"]')),
     unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]'))"""
 
-CHANGED = "SELECT DISTINCT number FROM events WHERE position > ?"
+CHANGED = "SELECT DISTINCT +number FROM events WHERE position > ?"
 DIGEST_AT = "SELECT lower(hex(digest)) FROM events WHERE position = ?"
 GREATEST_NUMBER = "SELECT coalesce(max(number), 0) FROM streams"
