@@ -11,6 +11,8 @@ from kitaru.analytics.grammar import Grouping, Metric, Query
 from kitaru.analytics.keys import EXACT, Key, label_of
 from kitaru.analytics.statement import Statement, Word
 from kitaru.analytics.zones import QUARTER, SECOND, UNITS, YEAR_ONE, Shift, are_quarters
+from kitaru.domain.usage import COSTS, FLAT_KEYS
+from kitaru.projections.listing import usage
 from kitaru.projections.listing.filters import Condition
 
 BASE, TAIL = 0, 1
@@ -42,10 +44,15 @@ def _value_of(metric: Metric) -> Value:
     return metric.source, metric.metadata_key, metric.aggregation == "count_distinct"
 
 
-def keys_of(query: Query) -> list[str]:
-    """The metadata keys that a query touches."""
+def metadata_of(query: Query) -> list[str]:
+    """The metadata keys that a query touches, those of LLM usage among them."""
     keys = [grouping.metadata_key for grouping in query.groupings] + [metric.metadata_key for metric in query.metrics]
     return list(dict.fromkeys([*(key for key in keys if key is not None), *(each.key for each in query.filters.where)]))
+
+
+def keys_of(query: Query) -> list[str]:
+    """The metadata keys that a query touches and that were logged."""
+    return [key for key in metadata_of(query) if key not in w.FIGURES]
 
 
 def ask(query: Query, scene: Scene) -> Statement:
@@ -83,6 +90,7 @@ class _Part:
         self._is_of_executions = table == "executions"
         keys = [scene.keys[key] for key in keys_of(query)]
         self._joined_keys = [key for key in keys if not self._is_in_row(key)]
+        self._joins_figures = not self._is_of_executions and len(keys) < len(metadata_of(query))
 
     def select(self, values: Sequence[Value]) -> Statement:
         """What is grouped by, named g0, g1 …, and what is measured, named v0, v1 …"""
@@ -98,6 +106,8 @@ class _Part:
             made.say(w.JOIN_TAGS, *((w.TAGS_OF_BASE,) if self._scene.has_base else ()), w.ON_TAGS)
         for key in self._joined_keys:
             self._join(key, made)
+        if self._joins_figures:
+            made.say(w.JOIN_FIGURES, *((w.FIGURES_OF_BASE,) if self._scene.has_base else ()), w.ON_FIGURES)
         return made.add(self._where())
 
     def _join(self, key: Key, made: Statement) -> None:
@@ -121,11 +131,17 @@ class _Part:
             return (w.HOT, key.column, w.HOT_COLUMNS[which])
         return (w.READ, key.slot, w.READ_COLUMNS[which])
 
+    def _figure(self, key: str) -> tuple[Word, ...]:
+        return (w.OWN if self._is_of_executions else w.JOINED, w.FIGURES[key])
+
     # --- groups and values ----------------------------------------------------------------------------------------------
 
     def _group(self, grouping: Grouping) -> Statement:
         if grouping.dimension == "metadata":
             assert grouping.metadata_key is not None
+            if grouping.metadata_key in w.FIGURES:
+                before, after = w.PAID if is_cost(grouping.metadata_key) else w.COUNTED
+                return Statement().say(before, *self._figure(grouping.metadata_key), after)
             return Statement().say(*self._column(grouping.metadata_key, "label"))
         if grouping.dimension == "time":
             return self._time(grouping.granularity or "day")
@@ -158,6 +174,8 @@ class _Part:
         source, key, is_distinct = value
         if key is None:
             return Statement().say(w.SOURCES[self._asked.subject][source])
+        if key in w.FIGURES:
+            return Statement().say(*self._figure(key))
         found = self._scene.keys[key]
         number = self._column(key, "number")
         if found.has_big and found.has_floats and is_distinct:  # 2**53 + 1 is another number than 2**53
@@ -194,6 +212,8 @@ class _Part:
 
     def _condition(self, condition: Condition) -> Statement:
         key, operator, value = condition
+        if key in w.FIGURES:
+            return self._figure_condition(condition)
         label = self._column(key, "label")
         if operator == "=":
             return Statement().say(*label, w.IS_NULL) if value is None else _given(label, w.COMPARES["="], label_of(value))
@@ -211,8 +231,25 @@ class _Part:
         made = Statement().say(w.COALESCE).add(_given(self._column(key, "exact"), compares, bound)).say(w.COMMA)
         return made.add(_given(number, compares, float(value))).say(w.END)
 
+    def _figure_condition(self, condition: Condition) -> Statement:
+        figure, within = self._figure(condition.key), usage.span(condition)
+        if condition.value is None:
+            return Statement().say(*figure, w.IS_NULL if condition.operator == "=" else w.IS_NOT_NULL)
+        if condition.operator == "!=":
+            if within is None:
+                return Statement().say(w.TRUE)
+            return Statement().say(w.NOT_BETWEEN[0], *figure, w.NOT_BETWEEN[1]).give(*within)
+        if within is None:
+            return Statement().say(w.FALSE)
+        return Statement().say(*figure, w.BETWEEN).give(*within)
+
 
 _MOST = 10**38
+
+
+def is_cost(key: str) -> bool:
+    """Whether a metadata key is of LLM usage, and kept in units of 10^-10 USD."""
+    return FLAT_KEYS.get(key) in COSTS
 
 
 def _given(column: Sequence[Word], compares: str, value: object) -> Statement:

@@ -44,8 +44,6 @@ _COPY_EXECUTIONS = (
 )
 _COPY_STEPS = (
     "CREATE TABLE calls AS FROM previous.calls ANTI JOIN changes USING (number)",
-    "CREATE TABLE attempts AS FROM previous.attempts ANTI JOIN changes USING (number)",
-    "CREATE TABLE waits AS FROM previous.waits ANTI JOIN changes USING (number)",
     "CREATE TABLE usage AS FROM previous.usage ANTI JOIN changes USING (number)",
 )
 _PREVIOUS_KEYS = "SELECT slot, key, has_floats, has_big FROM previous.keys ORDER BY slot"
@@ -139,8 +137,9 @@ class _Builder:
         return [int(str(row[0])) for row in rows]
 
     def _create(self, duck: Duck) -> None:
-        for statement in execution_rows.CREATE_LANDING + step_rows.CREATE_LANDING:
+        for statement in execution_rows.CREATE_LANDING:
             duck.execute(statement)
+        duck.execute(step_rows.CREATE_LANDING)
         duck.execute(keys.CREATE_LANDED_VALUES)
         if self._is_of_executions:
             duck.execute(sentence(keys.with_columns(CREATE_EXECUTIONS, range(len(self._keys))).words))
@@ -151,8 +150,9 @@ class _Builder:
                 duck.execute(statement)
 
     def _copy(self, duck: Duck, changed: Sequence[int]) -> None:
-        for statement in execution_rows.CREATE_LANDING + step_rows.CREATE_LANDING:
+        for statement in execution_rows.CREATE_LANDING:
             duck.execute(statement)
+        duck.execute(step_rows.CREATE_LANDING)
         duck.execute(keys.CREATE_LANDED_VALUES)
         duck.execute(_CHANGES)
         duck.execute(_CHANGE, (execution_rows.array(changed),))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from kitaru.analytics import execution_rows, generations, keys, step_rows
-from kitaru.analytics.asking import BASE, TAIL, Scene, keys_of
+from kitaru.analytics.asking import BASE, TAIL, Scene, keys_of, metadata_of
 from kitaru.analytics.connection import open_sandbox
 from kitaru.analytics.generations import FAMILIES, Family, Generation, Origin
 from kitaru.analytics.grammar import Query
@@ -71,11 +71,11 @@ class Current:
 
     def _create(self) -> None:
         execute = self._filling.execute
-        for statement in (execution_rows.CREATE, execution_rows.CREATE_TAGS, keys.CREATE_VALUES):
+        for statement in execution_rows.CREATE_LANDING:
             execute(statement)
         for statement in step_rows.CREATE + _CREATE_CHANGED:
             execute(statement)
-        for statement in execution_rows.CREATE_LANDING + step_rows.CREATE_LANDING:
+        for statement in (execution_rows.CREATE, execution_rows.CREATE_TAGS, keys.CREATE_VALUES, step_rows.CREATE_LANDING):
             execute(statement)
 
     def close(self) -> None:
@@ -125,9 +125,7 @@ class Current:
         is_first = not self._changed[family]
         for place in range(0, len(numbers), SLICE):
             some = execution_rows.array(numbers[place : place + SLICE])
-            if not is_first or (
-                family == "executions" and self._keys
-            ):  # a key's values are at hand for those of a base, too
+            if not is_first or (self._keys and family == "executions"):  # a key's values may be those of the base, too
                 self._clear(family, some)
             if family == "executions":
                 execution_rows.land(moment, self._filling, some)
@@ -190,7 +188,9 @@ def families_of(query: Query) -> tuple[Family, ...]:
     """The families of rows that a question is about: its subject's own last."""
     if query.subject == "executions":
         return ("executions",)
-    is_of_both = bool(keys_of(query)) or any(each.dimension == "tag" for each in query.groupings) or bool(query.filters.tags)
+    is_of_both = (
+        bool(metadata_of(query)) or any(each.dimension == "tag" for each in query.groupings) or bool(query.filters.tags)
+    )
     return ("executions", "steps") if is_of_both else ("steps",)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from kitaru.analytics.answers import RawGroup
-from kitaru.analytics.asking import Scene, ask
+from kitaru.analytics.asking import Scene, ask, is_cost
 from kitaru.analytics.bases import LIMITS, Bases, Limits
 from kitaru.analytics.connection import MEMORY, duck_errors, is_of_memory
 from kitaru.analytics.current import Current, families_of
@@ -22,7 +22,7 @@ from kitaru.analytics.keys import Key, value_of
 from kitaru.analytics.statement import sentence
 from kitaru.analytics.zones import SECOND, seconds_of
 from kitaru.domain.errors import KitaruBackendError
-from kitaru.domain.usage import UNITS
+from kitaru.domain.usage import FLAT_KEYS, UNITS
 from kitaru.projections.listing.filters import Scalar
 from kitaru.store.log import Reads
 
@@ -185,8 +185,8 @@ def _scaled(metric: Metric, found: object, keys: Mapping[str, Key]) -> float | i
     value = cast("float | int | None", found)
     if value is None or metric.aggregation in ("count", "count_distinct"):
         return value
-    if metric.metadata_key is None:
-        unit = _UNITS.get(metric.source)
+    if metric.metadata_key is None or metric.metadata_key in FLAT_KEYS:
+        unit = _UNITS.get(metric.source) if metric.metadata_key is None else UNITS if is_cost(metric.metadata_key) else None
         return value if unit is None else value / unit
     is_whole = metric.aggregation in ("sum", "min", "max") and not keys[metric.metadata_key].has_floats
     return int(value) if is_whole else value

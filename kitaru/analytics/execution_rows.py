@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from kitaru.analytics.connection import Duck
 from kitaru.store.log import Reads
 
-CREATE = """CREATE TABLE executions (
+CREATE_LANDING = (
+    """CREATE TEMP TABLE landed (
         number INTEGER NOT NULL,
         project VARCHAR NOT NULL,
         flow_id VARCHAR NOT NULL,
@@ -25,26 +26,53 @@ CREATE = """CREATE TABLE executions (
         checkpoint_count INTEGER NOT NULL,
         attempt_count INTEGER NOT NULL,
         cached_step_count INTEGER NOT NULL,
-        artifact_count INTEGER NOT NULL
-    )"""
-CREATE_TAGS = """CREATE TABLE tags (
+        artifact_count INTEGER NOT NULL,
+        llm_usage_record_count BIGINT,
+        llm_incurred_usage_record_count BIGINT,
+        llm_reused_usage_record_count BIGINT,
+        llm_total_tokens BIGINT,
+        llm_incurred_total_tokens BIGINT,
+        llm_reused_total_tokens BIGINT,
+        llm_actual_cost_usd BIGINT,
+        llm_estimated_cost_usd BIGINT,
+        llm_display_cost_usd BIGINT,
+        llm_records_without_cost_count BIGINT,
+        llm_input_tokens BIGINT,
+        llm_output_tokens BIGINT,
+        llm_incurred_input_tokens BIGINT,
+        llm_incurred_output_tokens BIGINT,
+        llm_reused_input_tokens BIGINT,
+        llm_reused_output_tokens BIGINT
+    )""",
+    """CREATE TEMP TABLE landed_usage (
         number INTEGER NOT NULL,
-        tag VARCHAR,
-        project VARCHAR NOT NULL,
-        flow_id VARCHAR NOT NULL,
-        stack VARCHAR NOT NULL,
-        status VARCHAR NOT NULL,
-        started_at BIGINT NOT NULL,
-        quarter INTEGER NOT NULL,
-        duration BIGINT,
-        waited BIGINT NOT NULL,
-        checkpoint_count INTEGER NOT NULL,
-        attempt_count INTEGER NOT NULL,
-        cached_step_count INTEGER NOT NULL,
-        artifact_count INTEGER NOT NULL
-    )"""
-"""`tags` repeats of an execution what is asked of it, once a tag, and once without a tag for those that have none: a join
-takes five times as long. `quarter` counts quarters of an hour since the year 1. Times are microseconds.
+        llm_usage_record_count BIGINT NOT NULL,
+        llm_incurred_usage_record_count BIGINT NOT NULL,
+        llm_reused_usage_record_count BIGINT NOT NULL,
+        llm_total_tokens BIGINT NOT NULL,
+        llm_incurred_total_tokens BIGINT NOT NULL,
+        llm_reused_total_tokens BIGINT NOT NULL,
+        llm_actual_cost_usd BIGINT NOT NULL,
+        llm_estimated_cost_usd BIGINT NOT NULL,
+        llm_display_cost_usd BIGINT NOT NULL,
+        llm_records_without_cost_count BIGINT NOT NULL,
+        llm_input_tokens BIGINT NOT NULL,
+        llm_output_tokens BIGINT NOT NULL,
+        llm_incurred_input_tokens BIGINT NOT NULL,
+        llm_incurred_output_tokens BIGINT NOT NULL,
+        llm_reused_input_tokens BIGINT NOT NULL,
+        llm_reused_output_tokens BIGINT NOT NULL
+    )""",
+    "CREATE TEMP TABLE landed_tags (number INTEGER NOT NULL, tag VARCHAR NOT NULL)",
+)
+"""Where a slice of rows is put first. `quarter` counts quarters of an hour since the year 1. Times are microseconds, costs
+whole numbers of 10^-10 USD; what begins with `llm_` is NULL where there are no usage records.
+"""
+
+CREATE = "CREATE TABLE executions AS FROM landed LIMIT 0"
+CREATE_TAGS = "CREATE TABLE tags AS SELECT *, CAST(NULL AS VARCHAR) AS tag FROM landed LIMIT 0"
+"""`tags` repeats an execution's row, once a tag, and once without a tag for those that have none: a join takes five times
+as long.
 """
 
 CREATE_DETAILS = """CREATE TABLE details (
@@ -69,27 +97,7 @@ CREATE_DETAILS = """CREATE TABLE details (
     )"""
 """What only the export takes: in the base, not in the tail. Metadata and texts of failures are the codec's JSON."""
 
-CREATE_LANDING = (
-    """CREATE TEMP TABLE landed (
-        number INTEGER NOT NULL,
-        project VARCHAR NOT NULL,
-        flow_id VARCHAR NOT NULL,
-        stack VARCHAR NOT NULL,
-        status VARCHAR NOT NULL,
-        started_at BIGINT NOT NULL,
-        quarter INTEGER NOT NULL,
-        duration BIGINT,
-        waited BIGINT NOT NULL,
-        checkpoint_count INTEGER NOT NULL,
-        attempt_count INTEGER NOT NULL,
-        cached_step_count INTEGER NOT NULL,
-        artifact_count INTEGER NOT NULL
-    )""",
-    "CREATE TEMP TABLE landed_tags (number INTEGER NOT NULL, tag VARCHAR NOT NULL)",
-)
-"""Where a slice of rows is put first."""
-
-_LEAVE = ("DELETE FROM landed", "DELETE FROM landed_tags")
+_LEAVE = ("DELETE FROM landed", "DELETE FROM landed_tags", "DELETE FROM landed_usage")
 CLEAR = (
     "DELETE FROM executions WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))",
     "DELETE FROM tags WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))",
@@ -104,23 +112,40 @@ _READ = """SELECT json_group_array(number), json_group_array(project), json_grou
 _LAND = """INSERT INTO landed
     SELECT number, project, flow_id, stack, status, started_at,
         (least(greatest(started_at, -62135596800000000), 253402300799999999) + 62135596800000000) // 900000000,
-        ended_at - started_at, waited, checkpoint_count, attempt_count, cached_step_count, artifact_count
+        ended_at - started_at, waited, checkpoint_count, attempt_count, cached_step_count, artifact_count,
+        landed_usage.* EXCLUDE (number)
     FROM (SELECT unnest(from_json(?, '["INTEGER"]')) AS number, unnest(from_json(?, '["VARCHAR"]')) AS project,
         unnest(from_json(?, '["VARCHAR"]')) AS flow_id, unnest(from_json(?, '["VARCHAR"]')) AS stack,
         unnest(from_json(?, '["VARCHAR"]')) AS status, unnest(from_json(?, '["BIGINT"]')) AS started_at,
         unnest(from_json(?, '["BIGINT"]')) AS ended_at, unnest(from_json(?, '["BIGINT"]')) AS waited,
         unnest(from_json(?, '["INTEGER"]')) AS checkpoint_count, unnest(from_json(?, '["INTEGER"]')) AS attempt_count,
-        unnest(from_json(?, '["INTEGER"]')) AS cached_step_count, unnest(from_json(?, '["INTEGER"]')) AS artifact_count)"""
+        unnest(from_json(?, '["INTEGER"]')) AS cached_step_count, unnest(from_json(?, '["INTEGER"]')) AS artifact_count)
+    LEFT JOIN landed_usage USING (number)"""
+
+_READ_USAGE = """SELECT json_group_array(number),
+    json_group_array(usage_record_count), json_group_array(incurred_usage_record_count),
+    json_group_array(reused_usage_record_count), json_group_array(total_tokens),
+    json_group_array(incurred_total_tokens), json_group_array(reused_total_tokens), json_group_array(actual_cost_usd),
+    json_group_array(estimated_cost_usd), json_group_array(display_cost_usd),
+    json_group_array(records_without_cost_count), json_group_array(input_tokens), json_group_array(output_tokens),
+    json_group_array(incurred_input_tokens), json_group_array(incurred_output_tokens),
+    json_group_array(reused_input_tokens), json_group_array(reused_output_tokens)
+    FROM llm_usage WHERE number IN (SELECT value FROM json_each(?))"""
+_LAND_USAGE = """INSERT INTO landed_usage
+    SELECT unnest(from_json(?, '["INTEGER"]')),
+        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
+        unnest(from_json(?, '["BIGINT"]'))"""
 ADD = "INSERT INTO executions SELECT * FROM landed"
 
 _READ_TAGS = """SELECT json_group_array(number), json_group_array(tag) FROM execution_tags
     WHERE number IN (SELECT value FROM json_each(?))"""
 _LAND_TAGS = """INSERT INTO landed_tags
     SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]'))"""
-_ADD_TAGS = """INSERT INTO tags
-    SELECT number, tag, project, flow_id, stack, status, started_at, quarter, duration, waited, checkpoint_count,
-        attempt_count, cached_step_count, artifact_count
-    FROM landed LEFT JOIN landed_tags USING (number)"""
+_ADD_TAGS = "INSERT INTO tags SELECT landed.*, tag FROM landed LEFT JOIN landed_tags USING (number)"
 
 _READ_DETAILS = """SELECT json_group_array(e.number), json_group_array(exec_id), json_group_array(flow_name),
     json_group_array(version), json_group_array(queued), json_group_array(runner), json_group_array(cancel_requested),
@@ -139,10 +164,16 @@ _ADD_DETAILS = """INSERT INTO details
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]'))"""
 
 
+_NOTHING = "[]"
+
+
 def land(moment: Reads, duck: Duck, numbers: str) -> None:
     """Bring the rows of some executions, a JSON array of their numbers, as far as `landed` and `tags`."""
     for statement in _LEAVE:
         duck.execute(statement)
+    usage = moment.query(_READ_USAGE, (numbers,))[0]
+    if usage[0] != _NOTHING:
+        duck.execute(_LAND_USAGE, usage)
     duck.execute(_LAND, moment.query(_READ, (numbers,))[0])
     duck.execute(_LAND_TAGS, moment.query(_READ_TAGS, (numbers,))[0])
     duck.execute(_ADD_TAGS)

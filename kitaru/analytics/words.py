@@ -146,6 +146,38 @@ READ_COLUMNS: Final[Mapping[str, str]] = {"label": ".label", "number": ".number_
 NUMBERED: Final = ("CASE WHEN ", " IS NOT NULL THEN ", " END")
 BIG: Final = ("coalesce(CAST(", " AS HUGEINT), CAST(", " AS HUGEINT))")
 
+# --- the sums of LLM usage: metadata keys like any other, kept in columns of the execution's row, `s` or `f` -------------
+
+FIGURES: Final[Mapping[str, str]] = {
+    "kitaru_llm_usage_record_count_v1": "llm_usage_record_count",
+    "kitaru_llm_incurred_usage_record_count_v1": "llm_incurred_usage_record_count",
+    "kitaru_llm_reused_usage_record_count_v1": "llm_reused_usage_record_count",
+    "kitaru_llm_total_tokens_v1": "llm_total_tokens",
+    "kitaru_llm_incurred_total_tokens_v1": "llm_incurred_total_tokens",
+    "kitaru_llm_reused_total_tokens_v1": "llm_reused_total_tokens",
+    "kitaru_llm_actual_cost_usd_v1": "llm_actual_cost_usd",
+    "kitaru_llm_estimated_cost_usd_v1": "llm_estimated_cost_usd",
+    "kitaru_llm_display_cost_usd_v1": "llm_display_cost_usd",
+    "kitaru_llm_records_without_cost_count_v1": "llm_records_without_cost_count",
+    "kitaru_llm_input_tokens_v1": "llm_input_tokens",
+    "kitaru_llm_output_tokens_v1": "llm_output_tokens",
+    "kitaru_llm_incurred_input_tokens_v1": "llm_incurred_input_tokens",
+    "kitaru_llm_incurred_output_tokens_v1": "llm_incurred_output_tokens",
+    "kitaru_llm_reused_input_tokens_v1": "llm_reused_input_tokens",
+    "kitaru_llm_reused_output_tokens_v1": "llm_reused_output_tokens",
+}
+OWN: Final = "s."
+JOINED: Final = "f."
+COUNTED: Final = ("'n' || ", "")
+PAID: Final = ("'n' || CAST(", " / 1e10 AS VARCHAR)")
+JOIN_FIGURES: Final = " LEFT JOIN (SELECT number, COLUMNS('llm_.*') FROM tail.executions"
+FIGURES_OF_BASE: Final = (
+    " UNION ALL SELECT number, COLUMNS('llm_.*') FROM base.executions ANTI JOIN tail.changed_executions USING (number)"
+)
+ON_FIGURES: Final = ") f ON f.number = s.number"
+BETWEEN: Final = " BETWEEN ? AND ?"
+NOT_BETWEEN: Final = ("(", " BETWEEN ? AND ?) IS NOT TRUE")
+
 # --- filters ---
 
 PROJECT: Final = "s.project = ?"
@@ -162,6 +194,7 @@ TAGGED_NOW: Final = "s.number IN (SELECT number FROM tail.tags WHERE tag = ?"
 OR_TAGGED: Final = " UNION ALL SELECT number FROM base.tags ANTI JOIN tail.changed_executions USING (number) WHERE tag = ?"
 PARAMETER: Final = "?"
 FALSE: Final = "false"
+TRUE: Final = "true"
 IS_NULL: Final = " IS NULL"
 IS_NOT_NULL: Final = " IS NOT NULL"
 IS_DISTINCT: Final = " IS DISTINCT FROM ?"
