@@ -112,7 +112,7 @@ PLAY = (
     Scene("executions-logs-bad", "executions logs {run} --source all", 2),
     Scene("executions-statistics", "executions statistics --group-by status --metric steps:step_count:sum"),
     Scene("executions-statistics-bad", "executions statistics --group-by colour", 2),
-    Scene("checkpoints-statistics", "checkpoints statistics --group-by checkpoint --group-by status --metric tries:attempt_count:sum"),
+    Scene("checkpoints-statistics", "checkpoints statistics --group-by checkpoint --metric tries:attempt_count:sum"),
     Scene("checkpoints-statistics-bad", "checkpoints statistics --group-by model", 2),
     Scene("executions-watch", "executions watch {run}"),
     Scene("executions-watch-failed", "executions watch {run-failed}", 1),
