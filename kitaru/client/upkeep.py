@@ -13,6 +13,7 @@ from kitaru.domain.errors import KitaruUsageError
 
 if TYPE_CHECKING:
     from kitaru.settings import StoreChoice
+    from kitaru.store.log import Reads
 
 LOG_DAYS = 30.0
 LOG_MEGABYTES = 256.0
@@ -80,7 +81,7 @@ def collect(
     lines = sweep.drop_lines(log.writer, log, limits)
     values = sweep.drop_unused_blobs(log.writer)
     files = sweep.remove_files(sweep.leftover_files(folder))
-    if dropped:
+    if dropped or _are_outdated(log, folder):
         forget_statistics(choice)
     if vacuum:
         sweep.vacuum(folder, VACUUM_SECONDS)
@@ -92,6 +93,12 @@ def delete(choice: StoreChoice, exec_id: str) -> None:
     """Remove a finished execution: from the store, with its logs, and from the statistics' files. KitaruStateError else."""
     compose.open_log(choice).delete(exec_id)
     forget_statistics(choice)
+
+
+def _are_outdated(log: Reads, folder: str) -> bool:
+    from kitaru.analytics import generations
+
+    return generations.hold_deleted(log, folder)
 
 
 def forget_statistics(choice: StoreChoice) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 import kitaru
 from kitaru import checkpoint, flow
+from kitaru.analytics import generations
+from kitaru.analytics.build import build
 from kitaru.client import KitaruClient
 from kitaru.client.upkeep import Kept, collect
 from kitaru.compose import close_logs, open_log, projectors, verify_store
@@ -310,6 +312,17 @@ def test_a_deleted_execution_is_in_no_file(log: SQLiteLog, client: KitaruClient,
     assert copied(choice) == []
     assert verify_store(choice).problems == ()
     assert client.executions.get(shared).status == "completed"
+
+
+def test_what_a_killed_delete_left_in_the_statistics_goes_with_gc(log: SQLiteLog, choice: StoreChoice) -> None:
+    gone = run(research, "x")
+    place = generations.make_place(choice.location)
+    assert build(log, place, "executions") is not None
+    collect(choice, Kept())
+    assert len(generations.listed(place)) == 1, "nothing was deleted"
+    log.delete(gone)
+    collect(choice, Kept())
+    assert generations.listed(place) == []
 
 
 def copied(choice: StoreChoice) -> list[str]:
