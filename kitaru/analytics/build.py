@@ -55,7 +55,8 @@ _CHECKPOINT = "CHECKPOINT"
 def build(reads: Reads, place: str, family: Family, *, waits: bool = True) -> Generation | None:
     """Build what a store's base lacks, unless it lacks nothing; the newest generation, or None.
 
-    None: another process builds and this one was not to wait, or the store was rebuilt meanwhile. Raises OSError.
+    None: another process builds and this one was not to wait, or the store was rebuilt meanwhile, or something was deleted.
+    Raises OSError.
     """
     with _building(place, waits=waits) as is_alone:
         if not is_alone:
@@ -73,7 +74,14 @@ def build(reads: Reads, place: str, family: Family, *, waits: bool = True) -> Ge
                 if not generations.fits(moment, origin):
                     return None
             made = Generation(family, origin, os.path.join(place, generations.name_of(family, origin)))
-            os.rename(path, made.path)
+            try:
+                os.rename(path, made.path)
+            except FileNotFoundError:  # something was deleted, and the file with it
+                return None
+            with reads.snapshot() as moment:  # under its name `forget` finds the file: what came before that is seen here
+                if generations.is_past_forgetting(moment, origin):
+                    os.unlink(made.path)
+                    return None
         finally:
             generations.remove_unfinished(place)
         generations.remove_old(place, made)

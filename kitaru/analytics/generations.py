@@ -36,6 +36,10 @@ _EVENT_AT = """SELECT e.number, e.digest, coalesce(s.exec_id, e.event_id) FROM e
 _TOMBSTONE = "SELECT event_id FROM events WHERE number = ? AND version = 0 AND position > ?"
 
 
+_FORGOTTEN = """SELECT 1 FROM events WHERE position > ?
+    AND (version = 0 OR type IN ('PayloadErased', 'HistoryDropped')) LIMIT 1"""
+
+
 class Origin(NamedTuple):
     """A moment of a store: what a generation is made from, and has to fit. `event` and `execution` are digests."""
 
@@ -70,6 +74,11 @@ def fits(moment: Reads, origin: Origin) -> bool:
         gone = moment.query(_TOMBSTONE, (origin.number, origin.position))
         return origin.position == 0 or any(_digest(row[0]) == origin.execution for row in gone)
     return found[1] == origin.event
+
+
+def is_past_forgetting(moment: Reads, origin: Origin) -> bool:
+    """Whether something was deleted, erased or dropped after that moment: what was read then may hold it."""
+    return bool(moment.query(_FORGOTTEN, (origin.position,)))
 
 
 def find(moment: Reads, place: str, family: Family) -> Generation | None:
