@@ -36,10 +36,6 @@ _EVENT_AT = """SELECT e.number, e.digest, coalesce(s.exec_id, e.event_id) FROM e
 _TOMBSTONE = "SELECT event_id FROM events WHERE number = ? AND version = 0 AND position > ?"
 
 
-_FORGOTTEN = """SELECT 1 FROM events WHERE position > ?
-    AND (version = 0 OR type IN ('PayloadErased', 'HistoryDropped')) LIMIT 1"""
-
-
 class Origin(NamedTuple):
     """A moment of a store: what a generation is made from, and has to fit. `event` and `execution` are digests."""
 
@@ -74,11 +70,6 @@ def fits(moment: Reads, origin: Origin) -> bool:
         gone = moment.query(_TOMBSTONE, (origin.number, origin.position))
         return origin.position == 0 or any(_digest(row[0]) == origin.execution for row in gone)
     return found[1] == origin.event
-
-
-def is_past_forgetting(moment: Reads, origin: Origin) -> bool:
-    """Whether something was deleted, erased or dropped after that moment: what was read then may hold it."""
-    return bool(moment.query(_FORGOTTEN, (origin.position,)))
 
 
 def find(moment: Reads, place: str, family: Family) -> Generation | None:
@@ -131,17 +122,22 @@ def remove_unfinished(place: str) -> None:
     _unlink(os.path.join(place, name) for name in os.listdir(place) if _is_unfinished(name))
 
 
-def remove_old(place: str, newest: Generation) -> None:
-    """Remove what nobody will ask for: all but the newest generation of a family and the one before.
+def remove(generation: Generation) -> None:
+    """Remove one."""
+    _unlink([generation.path])
+
+
+def remove_old(place: str, newest: Generation, *, kept: int = 1) -> None:
+    """Remove what nobody will ask for: all of a family but its newest generation and `kept` before it, 1 or 0.
 
     Who has an old one open reads on.
     """
     of_family = [each for each in listed(place) if each.family == newest.family and each.path != newest.path]
     same = [each for each in of_family if each.origin[:2] == newest.origin[:2]]
     before = sorted((each for each in same if each.origin.position < newest.origin.position), key=_position)
-    kept = {newest.path, *(each.path for each in before[-1:])}
+    stays = {newest.path, *(each.path for each in before[len(before) - kept :])}
     paths = (os.path.join(place, name) for name in os.listdir(place) if name.startswith(f"{newest.family}-"))
-    _unlink(path for path in paths if path not in kept)
+    _unlink(path for path in paths if path not in stays)
 
 
 def forget(folder: str) -> None:
