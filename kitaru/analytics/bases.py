@@ -21,13 +21,14 @@ from kitaru.store.log import Reads
 class Limits(NamedTuple):
     """How much is read row by row, in numbers of executions.
 
-    small: a store of fewer has no base, its rows are read at each start. few, part: the next generation is built when so
-    many changed, and one in so many besides. gain: from so many on a newer base is worth to let go of what is in memory.
-    far_behind: so many events since the base are not read as a tail, the next generation is waited for. apart: what is
-    waited for is built in a child process.
+    small: a store of fewer has no base, its rows are read at each start. small_events: of fewer events none of calls.
+    few, part: the next generation is built when so many changed, and one in so many besides. gain: from so many on a newer
+    base is worth to let go of what is in memory. far_behind: so many events since the base are not read as a tail, the next
+    generation is waited for. apart: what is waited for is built in a child process.
     """
 
     small: int = 20_000
+    small_events: int = 50_000
     few: int = 500
     part: int = 500
     gain: int = 400
@@ -67,12 +68,13 @@ class Bases:
     def lacking(self, moment: Reads, positions: Mapping[Family, int]) -> list[Family]:
         """Those of these families whose rows, known up to a position, are too far behind to be read one by one."""
         last = moment.last_position()
-        self._executions = number = int(str(moment.query(_LAST_NUMBER)[0][0]))
-        return [
-            family
-            for family, position in positions.items()
-            if (position == 0 and number >= self.limits.small) or (position > 0 and last - position > self.limits.far_behind)
-        ]
+        self._executions = int(str(moment.query(_LAST_NUMBER)[0][0]))
+        return [family for family, position in positions.items() if self._is_far(family, position, last)]
+
+    def _is_far(self, family: Family, position: int, last: int) -> bool:
+        if position > 0:
+            return last - position > self.limits.far_behind
+        return self._executions >= self.limits.small or (family == "steps" and last >= self.limits.small_events)
 
     @contextlib.contextmanager
     def built(self, reads: Reads, families: Sequence[Family]) -> Generator[dict[Family, Generation]]:

@@ -35,6 +35,9 @@ _NUMBERS = "SELECT number FROM executions ORDER BY number"
 _CHANGED = "SELECT DISTINCT +number AS n FROM events WHERE position > ? AND position <= ? ORDER BY n"
 # The plus sign: by positions. Without it SQLite walks the whole index by number (0.4 s of 9 million events).
 
+_FORGOTTEN = """SELECT 1 FROM events WHERE position > ? AND type IN ('Tombstone', 'PayloadErased', 'HistoryDropped')
+    LIMIT 1"""
+
 _CHANGES = "CREATE TEMP TABLE changes (number INTEGER NOT NULL)"
 _CHANGE = "INSERT INTO changes SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
 _COPY_EXECUTIONS = (
@@ -55,7 +58,8 @@ _CHECKPOINT = "CHECKPOINT"
 def build(reads: Reads, place: str, family: Family, *, waits: bool = True) -> Generation | None:
     """Build what a store's base lacks, unless it lacks nothing; the newest generation, or None.
 
-    None: another process builds and this one was not to wait, or the store was rebuilt meanwhile. Raises OSError.
+    None: another process builds and this one was not to wait, or the store was rebuilt, or something was deleted or erased
+    meanwhile. Raises OSError.
     """
     with _building(place, waits=waits) as is_alone:
         if not is_alone:
@@ -67,17 +71,28 @@ def build(reads: Reads, place: str, family: Family, *, waits: bool = True) -> Ge
         if previous is not None and previous.origin.position == origin.position:
             return previous
         path = generations.new_path(place)
+        made = Generation(family, origin, os.path.join(place, generations.name_of(family, origin)))
         try:
             _Builder(reads, origin, family).write(path, previous)
-            with reads.snapshot() as moment:
-                if not generations.fits(moment, origin):
-                    return None
-            made = Generation(family, origin, os.path.join(place, generations.name_of(family, origin)))
             os.rename(path, made.path)
         finally:
             generations.remove_unfinished(place)
-        generations.remove_old(place, made)
+        with reads.snapshot() as moment:
+            is_fit = generations.fits(moment, origin) and not _has_forgotten(moment, origin.position)
+            holds_more = previous is not None and _has_forgotten(moment, previous.origin.position)
+        if not is_fit:
+            generations.remove(made)
+            return None
+        generations.remove_old(place, made, kept=0 if holds_more else 1)
         return made
+
+
+def _has_forgotten(moment: Reads, position: int) -> bool:
+    """Whether something was deleted or erased after a position: what was read before may hold it.
+
+    Who deletes removes all generations afterwards, so one that is made meanwhile goes either there or here.
+    """
+    return bool(moment.query(_FORGOTTEN, (position,)))
 
 
 @contextlib.contextmanager

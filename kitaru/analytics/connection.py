@@ -91,13 +91,6 @@ def open_to_write(folder: str, base: str | None = None) -> Duck:
     return connection
 
 
-def duck_errors() -> tuple[type[Exception], ...]:
-    """What DuckDB raises."""
-    import duckdb
-
-    return (duckdb.Error,)
-
-
 def _connect(path: str, memory: str) -> Duck:
     import duckdb
 
@@ -113,8 +106,22 @@ def _connect(path: str, memory: str) -> Duck:
     return cast("Duck", duckdb.connect(path, config=cast("Any", settings)))
 
 
+def duck_errors() -> tuple[type[Exception], ...]:
+    """What DuckDB raises."""
+    import duckdb
+
+    return (duckdb.Error,)
+
+
 def is_of_memory(error: Exception) -> bool:
     """Whether it is that the memory does not suffice."""
     import duckdb
 
     return isinstance(error, duckdb.OutOfMemoryException)
+
+
+def is_of_a_file(error: Exception) -> bool:
+    """Whether it may be that a base's file has gone, or is damaged."""
+    import duckdb
+
+    return not isinstance(error, (duckdb.DataError, duckdb.NotSupportedError, duckdb.OutOfMemoryException))

@@ -20,6 +20,8 @@ from kitaru.store.log import Reads
 
 SLICE = 20_000
 """Executions that are read at once."""
+WORN = 50_000
+"""Rows of the tail that were replaced: DuckDB keeps the room of what is deleted in memory, so it is read anew."""
 MOST_KEYS = 24
 """Metadata keys whose values are kept in the tail."""
 
@@ -68,6 +70,7 @@ class Current:
         self._base_keys = keys.keys_of_base(self.asking) if "executions" in bases else {}
         self._keys: dict[str, Key] = {}
         self._slots = keys.MOST_COLUMNS
+        self._replaced = 0
 
     def _create(self) -> None:
         execute = self._filling.execute
@@ -90,6 +93,11 @@ class Current:
     def position(self, family: Family) -> int:
         """Up to where the rows of a family are known."""
         return self._positions[family]
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether more of the tail was replaced than is good."""
+        return self._replaced > max(WORN, 4 * sum(map(len, self._changed.values())))
 
     def is_of(self, moment: Reads) -> bool:
         """Whether the store still has the history that these rows are of."""
@@ -125,10 +133,9 @@ class Current:
         is_first = not self._changed[family]
         for place in range(0, len(numbers), SLICE):
             some = execution_rows.array(numbers[place : place + SLICE])
-            if not is_first or (
-                family == "executions" and self._keys
-            ):  # a key's values are at hand for those of a base, too
+            if not is_first or (self._keys and family == "executions"):  # a key's values may be those of the base, too
                 self._clear(family, some)
+                self._replaced += len(numbers[place : place + SLICE])
             if family == "executions":
                 execution_rows.land(moment, self._filling, some)
                 self._filling.execute(execution_rows.ADD)

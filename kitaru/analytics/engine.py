@@ -14,7 +14,7 @@ from typing import cast
 from kitaru.analytics.answers import RawGroup
 from kitaru.analytics.asking import Scene, ask, is_cost
 from kitaru.analytics.bases import LIMITS, Bases, Limits
-from kitaru.analytics.connection import MEMORY, duck_errors, is_of_memory
+from kitaru.analytics.connection import MEMORY, duck_errors, is_of_a_file, is_of_memory
 from kitaru.analytics.current import Current, families_of
 from kitaru.analytics.generations import FOLDER, Family, Generation
 from kitaru.analytics.grammar import Grouping, Metric, Query
@@ -51,7 +51,7 @@ class _Statistics:
                 rows = current.asking.execute(sentence(statement.words), statement.parameters).fetchall()
             except duck_errors() as error:
                 self._drop()
-                if tries_left == 0 or is_of_memory(error):
+                if tries_left == 0 or not is_of_a_file(error):
                     raise _typed(error, reads.location) from error
                 if tries_left < _TRIES - 1 and self._bases is not None:
                     self._bases.forget()  # not that a file had gone a moment ago: one is damaged
@@ -85,7 +85,7 @@ class _Statistics:
                 current = None
             elif self._bases.has_news():
                 self._found = self._bases.find(moment)
-            if current is not None and any(self._gains(current, base) for base in self._found.values()):
+            if current is not None and (current.is_worn or any(self._gains(current, base) for base in self._found.values())):
                 current = None
         if current is None:
             self._drop()

@@ -119,27 +119,45 @@ def new_path(place: str) -> str:
 
 def remove_unfinished(place: str) -> None:
     """Remove what killed builders left. Only the one who holds the builders' lock may."""
-    _unlink(os.path.join(place, name) for name in os.listdir(place) if name.startswith(_BUILDING))
+    _unlink(os.path.join(place, name) for name in os.listdir(place) if _is_unfinished(name))
 
 
-def remove_old(place: str, newest: Generation) -> None:
-    """Remove what nobody will ask for: all but the newest generation of a family and the one before.
+def remove(generation: Generation) -> None:
+    """Remove one."""
+    _unlink([generation.path])
+
+
+def remove_old(place: str, newest: Generation, *, kept: int = 1) -> None:
+    """Remove what nobody will ask for: all of a family but its newest generation and `kept` before it, 1 or 0.
 
     Who has an old one open reads on.
     """
     of_family = [each for each in listed(place) if each.family == newest.family and each.path != newest.path]
     same = [each for each in of_family if each.origin[:2] == newest.origin[:2]]
     before = sorted((each for each in same if each.origin.position < newest.origin.position), key=_position)
-    kept = {newest.path, *(each.path for each in before[-1:])}
+    stays = {newest.path, *(each.path for each in before[len(before) - kept :])}
     paths = (os.path.join(place, name) for name in os.listdir(place) if name.startswith(f"{newest.family}-"))
-    _unlink(path for path in paths if path not in kept)
+    _unlink(path for path in paths if path not in stays)
 
 
 def forget(folder: str) -> None:
-    """Remove every generation of a store: what was erased or deleted is in none any more. The next question makes one."""
+    """Remove every generation of a store: what was erased or deleted is in none any more. The next question makes one.
+
+    Nobody waits for a builder: what it has begun is taken from it, and it fails. The order matters. Without finished files
+    nothing old is copied into those that are begun from now on; and what was renamed meanwhile is found at the end.
+    """
     place = os.path.join(folder, FOLDER)
     with contextlib.suppress(OSError):
-        _unlink(os.path.join(place, name) for name in os.listdir(place) if name.endswith(".duckdb"))
+        for is_to_go in (_is_finished, _is_unfinished, _is_finished):
+            _unlink(os.path.join(place, name) for name in os.listdir(place) if is_to_go(name))
+
+
+def _is_finished(name: str) -> bool:
+    return name.endswith(".duckdb")
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(_BUILDING)
 
 
 def _position(generation: Generation) -> int:

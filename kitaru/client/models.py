@@ -125,13 +125,17 @@ class PendingWait(Snapshot):
 
 
 class FrozenExecutionSpec(Snapshot):
-    """What an execution was started with; values that look like secrets are masked."""
+    """What an execution was started with; values that look like secrets are masked.
+
+    `model_registry`: what each alias meant that its LLM calls named, by their usage records; None without, and in lists.
+    """
 
     version: Literal[1] = 1
     target: str
     file_digest: str | None
     options: Plain
     stack: str
+    model_registry: dict[str, str] | None = None
 
 
 class Execution(_Bound):

@@ -19,7 +19,7 @@ from kitaru.client.models import (
     RunnerStatus,
 )
 from kitaru.client.shown import has_passed, masked, moment, shown, shown_text, shown_tree
-from kitaru.client.usage import metadata_of_call, metadata_of_execution, records_of, summary_of
+from kitaru.client.usage import metadata_of_call, metadata_of_execution, records_of, registry_of, summary_of
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.ids import artifact_id, attempt_id, call_id, wait_id
 from kitaru.domain.status import ExecutionStatus
@@ -172,6 +172,7 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None)
     seen = Seen(exec_id, status, runner, cancels, names, sleeps_until, started.stack, progress, expired)
     artifacts = {artifact.version: artifact_of(exec_id, artifact, detail) for artifact in detail.artifacts}
     calls = tuple(_call(exec_id, call, artifacts, load) for call in detail.calls.values())
+    records = tuple(record for call in calls for record in call.llm_usage_records)
     return Execution(
         exec_id=exec_id,
         flow_id=started.flow_id,
@@ -196,18 +197,18 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None)
         artifacts=tuple(artifacts.values()),
         artifact_count=len(detail.artifacts),
         original_exec_id=started.original_exec_id,
-        frozen_execution_spec=_spec_of(started.target, started.options, started.stack),
+        frozen_execution_spec=_spec_of(started.target, started.options, started.stack, registry_of(records) or None),
         llm_usage_summary=summary,
-        llm_usage_records=tuple(record for call in calls for record in call.llm_usage_records),
+        llm_usage_records=records,
         version=state.version,
     )
 
 
-def _spec_of(target: Target, options: FlowOptions, stack: str) -> FrozenExecutionSpec:
-    return _spec(target.model_dump(mode="json"), options.model_dump(mode="json"), stack)
+def _spec_of(target: Target, options: FlowOptions, stack: str, models: dict[str, str] | None) -> FrozenExecutionSpec:
+    return _spec(target.model_dump(mode="json"), options.model_dump(mode="json"), stack, models)
 
 
-def _spec(target: Plain, options: Plain, stack: str) -> FrozenExecutionSpec:
+def _spec(target: Plain, options: Plain, stack: str, models: dict[str, str] | None = None) -> FrozenExecutionSpec:
     file, digest = target.get("file"), target.get("digest")
     qualname = str(target.get("qualname"))
     return FrozenExecutionSpec.model_construct(
@@ -215,6 +216,7 @@ def _spec(target: Plain, options: Plain, stack: str) -> FrozenExecutionSpec:
         file_digest=None if digest is None else str(digest),
         options=cast("Plain", masked(options)),
         stack=stack,
+        model_registry=models,
     )
 
 

@@ -27,6 +27,12 @@ def records_of(events: Iterable[LLMUsageRecorded], load: Load) -> tuple[UsageRec
     return tuple(found)
 
 
+def registry_of(records: Iterable[UsageRecord]) -> dict[str, str]:
+    """Each alias that was asked for, and the model that it meant; the last one where it changed."""
+    asked = ((record.requested_model, record.resolved_model) for record in records)
+    return {alias: model for alias, model in asked if alias and model and alias != model}
+
+
 def metadata_of_call(metadata: Plain, records: tuple[UsageRecord, ...]) -> Plain:
     """A call's metadata with its records, by their keys."""
     if not records:

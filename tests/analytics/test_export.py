@@ -260,6 +260,9 @@ def test_with_a_base_of_statistics_the_same_is_exported(
 ) -> None:
     heads = [run(log, at=n * SECOND, seconds=None if n % 3 else 1.0, tags=("a",), metadata={"n": n}) for n in range(12)]
     other = run(log, project="other")
+    for head in (heads[1], heads[4]):
+        append(log, head, attempt(), usage())
+    heads[1] = log.head(heads[1].exec_id)
     place = generations.make_place(log.location)
     assert build(log, place, "executions") is not None
     end(log, heads[1], 90 * SECOND)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kitaru.domain import events as e
+from kitaru.domain.usage import UsageFigures
 from kitaru.store.log import EventLog
 from tests.cli.conftest import Run
 from tests.client.recording import append, completed, failure, opened, started, value, wait
@@ -195,3 +196,38 @@ def test_an_artifact_is_shown_with_its_value(run: Run, log: EventLog) -> None:
     ran = run("artifacts", "get", f"{head.exec_id}.a4", "-o", "json")
     assert (ran.json["item"]["kind"], ran.json["value"]) == ("output", {"a": 1})  # type: ignore[index]
     assert run("artifacts", "get", f"{head.exec_id}.a4").out.endswith('{\n  "a": 1\n}\n')
+
+
+def used(number: int, **figures: object) -> e.LLMUsageRecorded:
+    told = UsageFigures(**{"input_tokens": 1000, "output_tokens": 234, "total_tokens": 1234, **figures})  # type: ignore[arg-type]
+    record = value({"record_id": f"r{number}", "attempt": 1})
+    return e.LLMUsageRecorded(at=2, call=1, attempt=1, record_id=f"r{number}", record=record, figures=told)
+
+
+LINES: dict[str, tuple[list[dict[str, object]], str]] = {
+    "one": ([{"actual_cost": 12_300_000}], "1 record, 1,234 tokens (1,000 in, 234 out), 0.00123 USD"),
+    "no cost": ([{}, {}], "2 records, 2,468 tokens (2,000 in, 468 out), no cost known"),
+    "all sides": (
+        [{"actual_cost": 10**10}, {"billing_effect": "unknown"}, {"billing_effect": "reused_not_incurred"}],
+        "3 records, 1 reused, 1 unknown, 3,702 tokens (3,000 in, 702 out), 1 USD, 2 without a cost",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_get_tells_usage_on_one_line_and_no_key_of_it(run: Run, log: EventLog, name: str) -> None:
+    records, line = LINES[name]
+    head = append(log, started(log), opened(1), *(used(number, **figures) for number, figures in enumerate(records)))
+    out = run("executions", "get", head.exec_id).out
+    assert [text.partition("  ")[2].strip() for text in out.splitlines() if text.startswith("LLM usage")] == [line]
+    assert "kitaru_llm" not in out
+    assert "summary_v1" not in out
+
+
+def test_usage_is_an_object_in_json(run: Run, log: EventLog) -> None:
+    head = append(log, started(log), opened(1), used(1))
+    for item in (
+        run("executions", "get", head.exec_id, "-o", "json").json["item"],
+        run("executions", "list", "-o", "json").json["items"][0],  # type: ignore[index]
+    ):
+        assert item["llm_usage_summary"]["total_tokens"] == item["metadata"]["kitaru_llm_total_tokens_v1"] == 1234  # type: ignore[index]

@@ -12,7 +12,7 @@ from tests.crash.tiers import tiers
 
 TOUCHES = (
     "back_up", "open_and_close_a_log", "ask_a_client", "look_whether_it_exists", "verify", "measure", "ask_for_leases",
-    "read_plainly",
+    "read_plainly", "ask_statistics", "build_a_base",
 )  # fmt: skip
 
 

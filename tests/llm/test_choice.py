@@ -8,7 +8,7 @@ import kitaru
 from kitaru.aliases import register_model
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.runtime.llm.choice import choose
-from tests.llm.asking import records_of, start
+from tests.llm.asking import execution_of, records_of, start
 from tests.llm.conftest import KEY
 from tests.llm.servers import Server
 
@@ -109,6 +109,13 @@ def test_a_call_goes_where_its_alias_says_with_its_secret(openai: Server, monkey
     assert openai.asked[0].headers["authorization"] == "Bearer sk-of-the-secret"
     assert openai.asked[0].body["model"] == "llama-4"
     assert (record["requested_model"], record["resolved_model"]) == ("local", "openai/llama-4")
+
+
+def test_an_execution_tells_what_its_aliases_meant(openai: Server) -> None:
+    register_model("fast", "openai/gpt-4o-mini")
+    register_model("unused", "openai/gpt-4o")
+    execution = execution_of(start(model="fast"))
+    assert execution.frozen_execution_spec.model_registry == {"fast": "openai/gpt-4o-mini"}
 
 
 def test_ollama_is_asked_without_a_key(openai: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from kitaru import checkpoint, flow, save, wait
 from kitaru.cli import main
 from kitaru.client import KitaruClient
 from kitaru.mcp.cutting import whole
+from kitaru.runtime.usage import record_usage
 from kitaru.settings import configure
 from tests.mcp.conftest import Tools
 
@@ -26,11 +27,16 @@ ACTORS = {
     "kitaru_executions_input", "kitaru_executions_cancel", "kitaru_executions_abort_wait",
 }  # fmt: skip
 LONG = "x" * 10_000
+SPENT = {
+    "adapter": "kitaru.llm", "surface": "direct_llm", "status": "completed", "billing_effect": "incurred",
+    "cache_status": "executed", "provider": "openai", "model": "small", "usage": {"total_tokens": 7},
+}  # fmt: skip
 
 
 @checkpoint
 def step(text: str) -> str:
     save("note", {"long": LONG}, type="context")
+    record_usage(SPENT)
     return text
 
 
@@ -118,9 +124,14 @@ def test_every_tool_and_argument_is_described_and_closed(tools: Tools) -> None:
             {"group_by": ["status", "flow"], "metrics": ["n:step_count:sum"]},
             ["executions", "statistics", "--group-by", "status", "--group-by", "flow", "--metric", "n:step_count:sum"],
         ),
+        (
+            "kitaru_llm_usage_statistics",
+            {"group_by": ["model", "time:month"], "metrics": ["n:tokens:sum"]},
+            ["llm-usage", "statistics", "--group-by", "model", "--group-by", "time:month", "--metric", "n:tokens:sum"],
+        ),
         ("get_execution_logs", {"exec_id": "ID"}, ["executions", "logs", "ID"]),
         ("kitaru_artifacts_list", {"exec_id": "ID"}, ["artifacts", "list", "ID"]),
-        ("kitaru_artifacts_get", {"artifact_id": "ID.a5"}, ["artifacts", "get", "ID.a5"]),
+        ("kitaru_artifacts_get", {"artifact_id": "ID.a6"}, ["artifacts", "get", "ID.a6"]),
     ],
 )
 def test_an_answer_is_the_command_lines_json(

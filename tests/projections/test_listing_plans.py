@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from itertools import islice
 
 import pytest
 
 from kitaru.projections.executions import Executions
-from kitaru.projections.listing import rows, sources, usage
+from kitaru.projections.listing import Condition, Filters, rows, sources, usage
 from kitaru.projections.usage import Usage
 from kitaru.projections.waits import PendingWaits
 from kitaru.store.sqlite import schema
@@ -94,3 +96,28 @@ def test_a_flow_that_has_none_of_a_status_is_known_without_a_walk_through_its_ot
 
     assert list(sources.find_numbers(query, sources.Filters("default", flow="f", statuses=("failed",)))) == []
     assert len(asked) <= 2
+
+
+def test_sums_of_usage_that_thousands_have_are_walked_from_the_newest() -> None:
+    db = sqlite3.connect(":memory:")
+    for projector in (Executions(""), Usage("")):
+        projector.create(db.execute, 1)
+    numbers = range(1, 2_502)
+    columns = "number, exec_id, version, project, flow_id, flow_name, stack, status, started_at"
+    db.executemany(
+        f"INSERT INTO executions ({columns}) VALUES (?, ?, 1, 'p', 'f', 'f', 'local', 'running', 0)",
+        [(number, str(number)) for number in numbers],
+    )
+    rows = [(number, 1, 0, 0, number, *[0] * 12, "[]", "[]", "[]") for number in numbers]
+    db.executemany(f"INSERT INTO llm_usage VALUES ({', '.join('?' * 20)})", rows)
+    condition = Condition("kitaru_llm_total_tokens_v1", ">", 100)
+    seen: list[str] = []
+
+    def query(sql: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
+        seen.append(sql)
+        return db.execute(sql, tuple(parameters)).fetchall()  # type: ignore[arg-type]
+
+    found = sources.find_numbers(query, Filters("p", where=(condition,)))
+    assert list(islice(found, 20)) == list(range(2_501, 2_481, -1))
+    assert usage.WITHIN in seen
+    assert len(seen) < 10

@@ -67,7 +67,6 @@ class Stage:
                 self._load_changed(moment, self._base.origin.position, numbers)
             else:
                 self._load_executions(moment, first - 1, last)
-            if "executions" in tables:
                 self._load_totals(moment, first - 1, last)
             if not set(tables) <= {"executions"}:
                 self._load_events(moment, first, last)
@@ -129,6 +128,9 @@ class Stage:
         found = moment.query(staging.READ_SOME_EXECUTIONS, (changed, *self._selection))[0]
         if found[0]:
             self._duck.execute(staging.ADD_EXECUTIONS, found[2:])
+        found = moment.query(staging.READ_SOME_TOTALS, (changed,))[0]
+        if found[0]:
+            self._duck.execute(staging.ADD_TOTALS, found[2:])
 
     def _set_bucket(self, first: int, last: int) -> None:
         """Which numbers are taken from the base."""

@@ -18,20 +18,21 @@ CREATE = (
         name VARCHAR, invocation_id VARCHAR, checkpoint_type VARCHAR, parents INTEGER[], original_call_id VARCHAR,
         origin VARCHAR, exception_type VARCHAR, kind VARCHAR, asker VARCHAR, expires_at BIGINT, record_id VARCHAR
     )""",
-    """CREATE TABLE totals (
+    """CREATE TABLE read_totals (
         number INTEGER NOT NULL,
-        usage_record_count BIGINT, incurred_usage_record_count BIGINT, reused_usage_record_count BIGINT, total_tokens
-        BIGINT, incurred_total_tokens BIGINT, reused_total_tokens BIGINT, actual_cost_usd BIGINT, estimated_cost_usd
-        BIGINT, display_cost_usd BIGINT, records_without_cost_count BIGINT, input_tokens BIGINT, output_tokens BIGINT,
-        incurred_input_tokens BIGINT, incurred_output_tokens BIGINT, reused_input_tokens BIGINT, reused_output_tokens
-        BIGINT
+        llm_usage_record_count BIGINT, llm_incurred_usage_record_count BIGINT, llm_reused_usage_record_count BIGINT,
+        llm_total_tokens BIGINT, llm_incurred_total_tokens BIGINT, llm_reused_total_tokens BIGINT,
+        llm_actual_cost_usd BIGINT, llm_estimated_cost_usd BIGINT, llm_display_cost_usd BIGINT,
+        llm_records_without_cost_count BIGINT, llm_input_tokens BIGINT, llm_output_tokens BIGINT,
+        llm_incurred_input_tokens BIGINT, llm_incurred_output_tokens BIGINT, llm_reused_input_tokens BIGINT,
+        llm_reused_output_tokens BIGINT
     )""",
     "CREATE TABLE changed (number INTEGER NOT NULL)",
     "CREATE TABLE call_metadata (number INTEGER NOT NULL, call INTEGER NOT NULL, metadata VARCHAR)",
 )
 CLEAR = (
     "DELETE FROM read_executions",
-    "DELETE FROM totals",
+    "DELETE FROM read_totals",
     "DELETE FROM changed",
     "DELETE FROM events",
     "DELETE FROM call_metadata",
@@ -72,7 +73,16 @@ READ_TOTALS = """SELECT count(*), max(u.number), json_group_array(u.number),
     json_group_array(u.incurred_input_tokens), json_group_array(u.incurred_output_tokens),
     json_group_array(u.reused_input_tokens), json_group_array(u.reused_output_tokens)
     FROM (SELECT * FROM llm_usage WHERE number > ? AND number <= ? ORDER BY number LIMIT ?) u"""
-ADD_TOTALS = """INSERT INTO totals
+READ_SOME_TOTALS = """SELECT count(*), max(u.number), json_group_array(u.number),
+    json_group_array(u.usage_record_count), json_group_array(u.incurred_usage_record_count),
+    json_group_array(u.reused_usage_record_count), json_group_array(u.total_tokens),
+    json_group_array(u.incurred_total_tokens), json_group_array(u.reused_total_tokens),
+    json_group_array(u.actual_cost_usd), json_group_array(u.estimated_cost_usd), json_group_array(u.display_cost_usd),
+    json_group_array(u.records_without_cost_count), json_group_array(u.input_tokens), json_group_array(u.output_tokens),
+    json_group_array(u.incurred_input_tokens), json_group_array(u.incurred_output_tokens),
+    json_group_array(u.reused_input_tokens), json_group_array(u.reused_output_tokens)
+    FROM llm_usage u WHERE u.number IN (SELECT value FROM json_each(?))"""
+ADD_TOTALS = """INSERT INTO read_totals
     SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
     unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
     unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
@@ -82,11 +92,19 @@ ADD_TOTALS = """INSERT INTO totals
 
 ADD_CHANGED = "INSERT INTO changed SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
 
-WITHOUT_BASE = "CREATE VIEW executions AS FROM read_executions"
-WITH_BASE = """CREATE VIEW executions AS FROM read_executions UNION ALL
+WITHOUT_BASE = """CREATE VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
+    FROM read_executions r LEFT JOIN read_totals t ON t.number = r.number"""
+WITH_BASE = """CREATE VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
+    FROM read_executions r LEFT JOIN read_totals t ON t.number = r.number
+    UNION ALL
     SELECT e.number, d.exec_id, e.flow_id, d.flow_name, e.stack, e.status, e.started_at, d.ended_at, e.waited,
         e.checkpoint_count, e.attempt_count, e.cached_step_count, e.artifact_count, d.original_exec_id, d.tags, d.metadata,
-        d.failure_origin, d.failure_type
+        d.failure_origin, d.failure_type,
+        e.llm_usage_record_count, e.llm_incurred_usage_record_count, e.llm_reused_usage_record_count,
+        e.llm_total_tokens, e.llm_incurred_total_tokens, e.llm_reused_total_tokens, e.llm_actual_cost_usd,
+        e.llm_estimated_cost_usd, e.llm_display_cost_usd, e.llm_records_without_cost_count, e.llm_input_tokens,
+        e.llm_output_tokens, e.llm_incurred_input_tokens, e.llm_incurred_output_tokens, e.llm_reused_input_tokens,
+        e.llm_reused_output_tokens
     FROM base.executions e JOIN base.details d ON d.number = e.number
     WHERE e.number >= CAST(getvariable('first') AS INTEGER) AND e.number <= CAST(getvariable('last') AS INTEGER)
         AND d.number >= CAST(getvariable('first') AS INTEGER) AND d.number <= CAST(getvariable('last') AS INTEGER)

@@ -15,13 +15,20 @@ from appending import Writer
 from saying import say
 
 from kitaru import compose
+from kitaru.analytics.bases import Limits
+from kitaru.analytics.build import build
+from kitaru.analytics.engine import answer
+from kitaru.analytics.generations import make_place
+from kitaru.analytics.grammar import make_query
 from kitaru.client import KitaruClient
 from kitaru.settings import resolve_store
+from kitaru.store.read import open_store
 from kitaru.store.sqlite.log import SQLiteLog
+from kitaru.testing.events import append, completed, start
 
 TOUCHES = (
     "back_up", "open_and_close_a_log", "ask_a_client", "look_whether_it_exists", "verify", "measure", "ask_for_leases",
-    "read_plainly",
+    "read_plainly", "ask_statistics", "build_a_base",
 )  # fmt: skip
 
 
@@ -68,6 +75,21 @@ def read_plainly() -> None:
     """A plain reader is another connection of the same SQLite."""
     with closing(sqlite3.connect(f"file:{resolve_store().location}/kitaru.db?mode=ro", uri=True)) as connection:
         connection.execute("SELECT count(*) FROM events").fetchone()
+
+
+def ask_statistics() -> None:
+    """With a base, which a child process builds when anything has changed."""
+    query = make_query("executions", "default", 0, {}, group_by="status")
+    folder = resolve_store().location
+    with closing(open_store(folder)) as reader:
+        answer(reader, folder, query, limits=Limits(small=0, few=0, gain=0, far_behind=50))
+
+
+def build_a_base() -> None:
+    """In this very process."""
+    folder = resolve_store().location
+    with closing(open_store(folder)) as reader:
+        build(reader, make_place(folder), "executions", waits=False)
 
 
 def open_past_sqlite() -> None:
@@ -138,3 +160,31 @@ def append_among_touches(seconds: float, seed: int, barrier: Barrier) -> int:
     for writer in writers:
         say(exec_id=writer.exec_id, version=writer.version)
     return 1 if failures else 0
+
+
+def complete_in_turn(rounds: int, barrier: Barrier) -> int:
+    """An execution that completes, and then the other's turn."""
+    log = compose.open_log(resolve_store())
+    for number in range(rounds):
+        append(log, start(log, key=f"{number}"), completed())
+        barrier.wait(60)
+        barrier.wait(60)
+    return 0
+
+
+def count_in_turn(rounds: int, limits: dict[str, int], barrier: Barrier) -> int:
+    """After each of them, how many have completed."""
+    query = make_query("executions", "default", 0, {"status": "completed"})
+    folder = resolve_store().location
+    wrong: list[tuple[int, int]] = []
+    barrier.wait(60)
+    with closing(open_store(folder)) as reader:
+        for number in range(1, rounds + 1):
+            (group,) = answer(reader, folder, query, limits=Limits(**limits))
+            if group.counted != number:
+                wrong.append((number, group.counted))
+            barrier.wait(60)
+            if number < rounds:
+                barrier.wait(60)
+    say(wrong=wrong, bases=len([name for name in os.listdir(folder) if name == "statistics"]))
+    return 0

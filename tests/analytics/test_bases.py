@@ -1,0 +1,277 @@
+"""The columnar base: which files there are, when they are used, and when they are thrown away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kitaru.analytics import generations
+from kitaru.analytics.bases import LIMITS, Limits
+from kitaru.analytics.build import build
+from kitaru.analytics.engine import close_statistics
+from kitaru.analytics.generations import Generation
+from kitaru.compose import backup_store, close_logs, open_log, rebuild_store
+from kitaru.settings import StoreChoice
+from kitaru.store.log import EventLog
+from kitaru.store.read import open_store
+from tests.analytics.conftest import ALWAYS_NEW, BASED
+from tests.analytics.counting import Place, counts
+from tests.analytics.filling import end, run
+
+EAGER = Limits(small=0, few=0, part=10**9, gain=0, apart=False)
+"""Every change is worth a newer base, which another process builds."""
+
+
+@pytest.fixture
+def log(folder: str) -> EventLog:
+    return open_log(StoreChoice(folder, "of the test"))
+
+
+@pytest.fixture
+def place(log: EventLog, folder: str) -> Iterator[Place]:
+    """A store with a base of three executions, one of them running."""
+    for number in range(2):
+        run(log, tags=("x",), metadata={"k": number})
+    run(log, seconds=None)
+    found = Place(log, folder, BASED)
+    assert counts(found, "status") == {"completed": 2, "running": 1}
+    yield found
+    close_statistics()
+
+
+def files(folder: str, family: str = "executions") -> list[Path]:
+    return sorted((Path(folder) / "statistics").glob(f"{family}-*.duckdb"))
+
+
+def in_use(folder: str) -> Generation | None:
+    with open_store(folder).snapshot() as moment:
+        return generations.find(moment, os.path.join(folder, "statistics"), "executions")
+
+
+def next_base(folder: str) -> Generation | None:
+    reader = open_store(folder)
+    try:
+        return build(reader, generations.make_place(folder), "executions")
+    finally:
+        reader.close()
+
+
+def test_only_the_owner_reads_a_base(place: Place, folder: str) -> None:
+    (base,) = files(folder)
+    assert stat.S_IMODE(base.stat().st_mode) == 0o600
+    assert stat.S_IMODE(base.parent.stat().st_mode) == 0o700
+
+
+def test_a_base_is_only_one_file(place: Place, folder: str) -> None:
+    assert sorted(path.name for path in (Path(folder) / "statistics").iterdir()) == ["build.lock", files(folder)[0].name]
+
+
+def test_a_question_writes_nothing_once_there_is_a_base(place: Place, folder: str) -> None:
+    before = [(path.name, path.read_bytes()) for path in files(folder)]
+    run(place.log)
+    assert counts(place) == {(): 4}
+    assert [(path.name, path.read_bytes()) for path in files(folder)] == before
+
+
+def test_the_next_generation_holds_what_changed_and_what_did_not(place: Place, folder: str) -> None:
+    run(place.log, tags=("y",), metadata={"k": 7})
+    assert next_base(folder) is not None
+    close_statistics()
+    assert counts(place, ["tag", "metadata:k"]) == {("x", 0): 1, ("x", 1): 1, ("y", 7): 1, (None, None): 1}
+
+
+def test_nothing_is_built_when_nothing_changed(place: Place, folder: str) -> None:
+    before = files(folder)
+    made = next_base(folder)
+    assert made is not None
+    assert [str(path) for path in before] == [made.path]
+
+
+def test_the_newest_generation_and_the_one_before_are_kept(place: Place, folder: str) -> None:
+    names = [files(folder)[0].name]
+    for _ in range(3):
+        run(place.log)
+        made = next_base(folder)
+        assert made is not None
+        names.append(os.path.basename(made.path))
+    assert {path.name for path in files(folder)} == set(names[-2:])
+
+
+def test_who_has_an_old_generation_open_reads_on(place: Place, folder: str) -> None:
+    for path in files(folder):
+        path.unlink()
+    run(place.log)
+    assert counts(place, "status") == {"completed": 3, "running": 1}
+
+
+def test_a_newer_generation_is_taken_up(place: Place, folder: str) -> None:
+    eager = place._replace(limits=EAGER)
+    for number in range(3):
+        run(place.log)
+        assert counts(eager, "status") == {"completed": 3 + number, "running": 1}
+        next_base(folder)
+        assert counts(eager, "status") == {"completed": 3 + number, "running": 1}
+
+
+def test_a_base_fits_after_its_last_execution_was_deleted(place: Place, folder: str) -> None:
+    head = run(place.log)
+    base = next_base(folder)
+    place.log.delete(head.exec_id)
+    assert in_use(folder) == base
+    assert counts(place) == {(): 3}
+
+
+def test_a_restored_backup_discards_the_bases_of_the_future(place: Place, folder: str, tmp_path: Path) -> None:
+    backup_store(StoreChoice(folder, "of the test"), str(tmp_path / "backup"))
+    run(place.log, "lost")
+    next_base(folder)
+    close_logs()
+    close_statistics()
+    for name in ("kitaru.db", "kitaru.db-wal", "kitaru.db-shm"):
+        Path(folder, name).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "backup" / "kitaru.db", folder)
+    restored = Place(open_log(StoreChoice(folder, "of the test")), folder, BASED)
+    assert counts(restored) == {(): 3}
+    run(restored.log, "another")
+    run(restored.log, "another")
+    assert counts(restored) == {(): 5}
+    assert counts(restored, flow="lost") == {(): 0}
+    assert counts(restored, flow="another") == {(): 2}
+
+
+def test_a_store_that_was_restored_in_place_is_seen_by_who_has_it_open(folder: str, tmp_path: Path, log: EventLog) -> None:
+    run(log)
+    backup_store(StoreChoice(folder, "of the test"), str(tmp_path / "backup"))
+    run(log)
+    place = Place(log, folder, BASED)
+    assert counts(place) == {(): 2}
+    close_logs()
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "backup", folder)
+    again = open_log(StoreChoice(folder, "of the test"))
+    assert counts(place._replace(log=again)) == {(): 1}
+    close_statistics()
+
+
+def test_a_copied_store_that_goes_its_own_way_has_its_own_answers(place: Place, folder: str, tmp_path: Path) -> None:
+    close_logs()
+    copy = str(tmp_path / "copy")
+    shutil.copytree(folder, copy)
+    logs = {each: open_log(StoreChoice(each, "of the test")) for each in (folder, copy)}
+    run(logs[folder], "original")
+    run(logs[copy], "copy")
+    for each in (folder, copy):
+        next_base(each)
+    shutil.copy(files(folder)[-1], Path(copy, "statistics"))
+    close_statistics()
+    assert counts(Place(logs[copy], copy, BASED), flow="copy") == {(): 1}
+    assert counts(Place(logs[copy], copy, BASED), flow="original") == {(): 0}
+
+
+def test_the_base_of_another_store_is_not_used(place: Place, folder: str, tmp_path: Path) -> None:
+    other = str(tmp_path / "other")
+    log = open_log(StoreChoice(other, "of the test"))
+    run(log)
+    shutil.copytree(Path(folder, "statistics"), Path(other, "statistics"))
+    assert in_use(other) is None
+    assert counts(Place(log, other, BASED)) == {(): 1}
+
+
+def test_rebuilt_read_models_discard_the_base(place: Place, folder: str) -> None:
+    base = in_use(folder)
+    assert base is not None
+    rebuild_store(StoreChoice(folder, "of the test"))
+    assert in_use(folder) is None
+    assert counts(place, "status") == {"completed": 2, "running": 1}
+    found = in_use(folder)
+    assert found is not None
+    assert found.path != base.path
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "flipped", "replaced"])
+def test_a_damaged_base_is_thrown_away_and_built_anew(place: Place, folder: str, damage: str) -> None:
+    close_statistics()
+    (path,) = files(folder)
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        for at in range(3 * 4096, len(data), 4096):
+            data[at + 100] ^= 0xFF
+    path.write_bytes(
+        {"emptied": b"", "cut": bytes(data[: len(data) // 2]), "flipped": bytes(data), "replaced": b"x" * 9}[damage]
+    )
+    assert counts(place, ["status", "metadata:k"]) == {("completed", 0): 1, ("completed", 1): 1, ("running", None): 1}
+
+
+def test_what_a_killed_builder_left_is_removed_by_the_next(place: Place, folder: str) -> None:
+    for name in (".building-1", ".building-1.wal"):
+        Path(folder, "statistics", name).write_bytes(b"half")
+    run(place.log)
+    next_base(folder)
+    assert not list(Path(folder, "statistics").glob(".building*"))
+
+
+def test_what_was_deleted_or_erased_is_in_no_generation_that_is_made_after(place: Place, folder: str) -> None:
+    secret = "canary-" * 5
+    deleted = run(place.log, tags=(secret,), metadata={"k": secret, secret: 1})
+    erased = run(place.log, metadata={"k": secret})
+    next_base(folder)
+    assert any(secret.encode() in path.read_bytes() for path in files(folder))
+    place.log.delete(deleted.exec_id)
+    place.log.erase(erased.exec_id, "me", 9)
+    next_base(folder)
+    assert not any(secret.encode() in path.read_bytes() for path in files(folder))
+    assert len(files(folder)) == 1
+
+
+def test_forgetting_removes_every_generation(place: Place, folder: str) -> None:
+    generations.forget(folder)
+    assert files(folder) == []
+    assert counts(place, "status") == {"completed": 2, "running": 1}
+
+
+def test_a_folder_that_cannot_be_written_is_asked_with_a_base_that_nobody_keeps(log: EventLog, folder: str) -> None:
+    run(log)
+    close_logs()
+    Path(folder, "statistics").write_text("a file where the folder would be")
+    reader = open_store(folder)
+    assert counts(Place(reader, folder, BASED), "status") == {"completed": 1}  # type: ignore[arg-type]
+    assert counts(Place(reader, folder, ALWAYS_NEW), "status") == {"completed": 1}  # type: ignore[arg-type]
+    reader.close()
+    close_statistics()
+
+
+def test_a_small_store_has_no_base(log: EventLog, folder: str) -> None:
+    run(log)
+    assert counts(Place(log, folder, LIMITS)) == {(): 1}
+    assert not Path(folder, "statistics").exists()
+
+
+def test_a_key_that_was_asked_for_before_the_tail_is_counted_once(place: Place, folder: str) -> None:
+    head = run(place.log, seconds=None, metadata={"rare": "a"})
+    next_base(folder)
+    close_statistics()
+    assert counts(place, "metadata:rare") == {None: 3, "a": 1}
+    end(place.log, head, 5)
+    assert counts(place, "metadata:rare") == {None: 3, "a": 1}
+    end(place.log, run(place.log, seconds=None, metadata={"rare": "b"}), 5)
+    assert counts(place, ["metadata:rare", "status"], status="completed") == {
+        (None, "completed"): 2, ("a", "completed"): 1, ("b", "completed"): 1,
+    }  # fmt: skip
+
+
+def test_a_key_of_the_base_is_followed_in_the_tail(log: EventLog, folder: str) -> None:
+    for number in range(120):
+        run(log, metadata={"tier": f"t{number % 3}", "n": number})
+    place = Place(log, folder, BASED)
+    assert counts(place, "metadata:tier") == {"t0": 40, "t1": 40, "t2": 40}
+    run(log, metadata={"tier": "t0", "n": 0.5})
+    run(log, metadata={"tier": 1})
+    assert counts(place, "metadata:tier") == {"t0": 41, "t1": 40, "t2": 40, 1: 1}
+    assert counts(place, where={"n": {"<": 1}}) == {(): 2}
+    assert counts(place, ["tag", "metadata:tier"], where={"n": {">=": 118}}) == {(None, "t1"): 1, (None, "t2"): 1}
+    assert counts(place, "metadata:tier", subject="checkpoints") == {}
