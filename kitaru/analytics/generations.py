@@ -152,6 +152,12 @@ def forget(folder: str) -> None:
             _unlink(os.path.join(place, name) for name in os.listdir(place) if is_to_go(name))
 
 
+def hold_deleted(reads: Reads, folder: str) -> bool:
+    """Whether executions that were deleted may be in a generation: who deleted them was killed before it forgot them."""
+    found = listed(os.path.join(folder, FOLDER))
+    return any(reads.tombstones(after=each.origin.position, limit=1) for each in found)
+
+
 def _is_finished(name: str) -> bool:
     return name.endswith(".duckdb")
 
