@@ -163,7 +163,7 @@ class Call:
                         answer = await provider.answer(self._request(chosen))
                 except TimeoutError:
                     raise failing.timed_out(asked.timeout) from None
-            value = text = self._redactor.text(answer.text)  # one that came back in an answer has leaked
+            value = text = self._redactor.answer(answer.text)  # one that came back in an answer has leaked
             if asked.output is not None:
                 value = asked.output.value_of(text, answer.metered, is_mock=chosen is None)
         except CallFailedError as error:
@@ -194,7 +194,7 @@ class Call:
             raise result.refused
         failed = self.failed = result.failed
         metered = failed.metered if failed is not None else result.answer.metered if result.answer is not None else Metered()
-        warnings = () if result.answer is None else result.answer.warnings
+        warnings = (*metered.warnings, *(() if result.answer is None else result.answer.warnings))
         self._record("completed" if failed is None else "failed", metered, result.latency_ms, warnings)
         if failed is None:
             plain = result.value if self.asked.output is None else self.asked.output.plain(result.value)
