@@ -119,7 +119,7 @@ def new_path(place: str) -> str:
 
 def remove_unfinished(place: str) -> None:
     """Remove what killed builders left. Only the one who holds the builders' lock may."""
-    _unlink(os.path.join(place, name) for name in os.listdir(place) if name.startswith(_BUILDING))
+    _unlink(os.path.join(place, name) for name in os.listdir(place) if _is_unfinished(name))
 
 
 def remove(generation: Generation) -> None:
@@ -141,10 +141,29 @@ def remove_old(place: str, newest: Generation, *, kept: int = 1) -> None:
 
 
 def forget(folder: str) -> None:
-    """Remove every generation of a store: what was erased or deleted is in none any more. The next question makes one."""
+    """Remove every generation of a store: what was erased or deleted is in none any more. The next question makes one.
+
+    Nobody waits for a builder: what it has begun is taken from it, and it fails. The order matters. Without finished files
+    nothing old is copied into those that are begun from now on; and what was renamed meanwhile is found at the end.
+    """
     place = os.path.join(folder, FOLDER)
     with contextlib.suppress(OSError):
-        _unlink(os.path.join(place, name) for name in os.listdir(place) if name.endswith(".duckdb"))
+        for is_to_go in (_is_finished, _is_unfinished, _is_finished):
+            _unlink(os.path.join(place, name) for name in os.listdir(place) if is_to_go(name))
+
+
+def hold_deleted(reads: Reads, folder: str) -> bool:
+    """Whether executions that were deleted may be in a generation: who deleted them was killed before it forgot them."""
+    found = listed(os.path.join(folder, FOLDER))
+    return any(reads.tombstones(after=each.origin.position, limit=1) for each in found)
+
+
+def _is_finished(name: str) -> bool:
+    return name.endswith(".duckdb")
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(_BUILDING)
 
 
 def _position(generation: Generation) -> int:

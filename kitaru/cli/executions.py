@@ -173,11 +173,15 @@ def delete(
             raise KitaruUsageError(f"deleting {found.exec_id} cannot be undone; say so with --yes")
         if not typer.confirm(output.clean(f"Delete {found.exec_id} ({found.flow_name}) for ever?"), err=True):
             raise typer.Abort
-    client.executions.delete(found.exec_id)
+    is_gone = client.executions.delete(found.exec_id)
     if form is Output.JSON:
-        output.print_item("executions.delete", {"exec_id": found.exec_id, "deleted": True})
-    else:
-        output.tell(f"deleted {found.exec_id}")
+        output.print_item("executions.delete", {"exec_id": found.exec_id, "deleted": True, "in_wal": not is_gone})
+        return
+    output.tell(f"deleted {found.exec_id}")
+    if not is_gone:
+        from kitaru.client.upkeep import STILL_READ
+
+        output.tell(STILL_READ)
 
 
 def _show(command: str, execution: Execution, form: Output) -> None:

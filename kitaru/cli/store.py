@@ -98,7 +98,7 @@ def gc(
     form: Format = Output.TEXT,
 ) -> None:
     """Take away what nobody needs: old logs, leftovers, and with --older-than old events and values; counts stay."""
-    from kitaru.client.upkeep import Kept, collect
+    from kitaru.client.upkeep import STILL_READ, Kept, collect
     from kitaru.projections.listing.filters import moment_of
 
     choice = _existing(store)
@@ -123,6 +123,8 @@ def gc(
     )
     sizes = "" if dry_run else f"; {freed.bytes_before:,} bytes before, {freed.bytes_after:,} after"
     output.tell(f"{'would drop' if dry_run else 'dropped'} {', '.join(what)}{sizes}")
+    if freed.in_wal:
+        output.tell(STILL_READ)
 
 
 def _existing(store: str | None) -> StoreChoice:

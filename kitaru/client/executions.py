@@ -108,14 +108,15 @@ class Executions(Reading):
         self._access.log().execute(full, ChangeTags(added, removed, current_user()), time.time_ns() // 1000)
         return self.get(full)
 
-    def delete(self, exec_id: str) -> None:
+    def delete(self, exec_id: str) -> bool:
         """Remove a finished execution with its events, values and logs: no byte of them stays in the store's files.
 
+        False: while somebody reads the store as it was before, its bytes stay in the WAL; `kitaru store gc` empties it then.
         Raises KitaruStateError when it is not finished.
         """
         from kitaru.client import upkeep
 
-        upkeep.delete(self._access.choice, self._access.resolve(exec_id))
+        return upkeep.delete(self._access.choice, self._access.resolve(exec_id))
 
     def recover(self, exec_id: str | None = None, *, target: str | None = None) -> list[Execution]:
         """Go on with the executions whose runner is gone, in the background of this process; with an id, with that one.

@@ -13,11 +13,16 @@ from kitaru.domain.errors import KitaruUsageError
 
 if TYPE_CHECKING:
     from kitaru.settings import StoreChoice
+    from kitaru.store.log import Reads
 
 LOG_DAYS = 30.0
 LOG_MEGABYTES = 256.0
 VACUUM_SECONDS = 30.0
 """How long to queue behind writers."""
+STILL_READ = (
+    "somebody still reads the store as it was before: until they end, what was removed is in the store's WAL; run "
+    "`kitaru store gc` then"
+)
 _DAY = 86_400_000_000
 _MEGABYTE = 1_000_000
 _MOST = 100_000_000
@@ -36,7 +41,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """What was taken away, or would be. Bytes are those of the database and its WAL."""
+    """What was taken away, or would be. Bytes are those of the database and its WAL.
+
+    in_wal: somebody still reads the store as it was before, so what was taken away is in the WAL until the next time.
+    """
 
     executions: int
     log_lines: int
@@ -44,6 +52,7 @@ class Freed:
     files: int
     bytes_before: int
     bytes_after: int
+    in_wal: bool = False
 
 
 def collect(
@@ -80,18 +89,28 @@ def collect(
     lines = sweep.drop_lines(log.writer, log, limits)
     values = sweep.drop_unused_blobs(log.writer)
     files = sweep.remove_files(sweep.leftover_files(folder))
-    if dropped:
+    if dropped or _are_outdated(log, folder):
         forget_statistics(choice)
     if vacuum:
         sweep.vacuum(folder, VACUUM_SECONDS)
-    log.shrink()
-    return Freed(dropped, lines, values, files, before, sweep.size_of(folder))
+    in_wal = not log.shrink()
+    return Freed(dropped, lines, values, files, before, sweep.size_of(folder), in_wal)
 
 
-def delete(choice: StoreChoice, exec_id: str) -> None:
-    """Remove a finished execution: from the store, with its logs, and from the statistics' files. KitaruStateError else."""
-    compose.open_log(choice).delete(exec_id)
+def delete(choice: StoreChoice, exec_id: str) -> bool:
+    """Remove a finished execution: from the store, with its logs, and from the statistics' files. KitaruStateError else.
+
+    False: somebody still reads the store as it was before, so its bytes are in the WAL until `collect`.
+    """
+    is_gone = compose.open_log(choice).delete(exec_id)
     forget_statistics(choice)
+    return is_gone
+
+
+def _are_outdated(log: Reads, folder: str) -> bool:
+    from kitaru.analytics import generations
+
+    return generations.hold_deleted(log, folder)
 
 
 def forget_statistics(choice: StoreChoice) -> None:

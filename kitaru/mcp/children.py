@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 """How long a flow's file may take to load before its process is given up."""
 _TAIL_CHARS = 1_000
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+"""Where this very package is: the child must not find another one."""
 _CHUNK = 65_536
 
 
@@ -52,8 +54,9 @@ class Children:
         file, path = tempfile.mkstemp(".log", f"{order['verb']}-", self._outputs())
         try:
             child = subprocess.Popen(
-                [sys.executable, "-m", "kitaru.mcp.child", str(theirs)],
+                [sys.executable, "-P", "-m", "kitaru.mcp.child", str(theirs)],  # -P: not from whatever folder this runs in
                 stdin=subprocess.PIPE, stdout=file, stderr=file, pass_fds=(theirs,), start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
             )  # fmt: skip
         finally:
             os.close(theirs)

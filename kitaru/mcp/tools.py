@@ -93,14 +93,19 @@ class Tool:
         try:
             taken = self._takes.model_validate(arguments)
         except ValidationError as wrong:
-            raise KitaruUsageError(f"{self.name}: {_told(wrong)}") from None
+            raise KitaruUsageError(f"{self.name}: {_told(wrong, list(self._takes.model_fields))}") from None
         return self.fn(desk, **{name: getattr(taken, name) for name in type(taken).model_fields})
 
 
-def _told(wrong: ValidationError) -> str:
+def _told(wrong: ValidationError, known: list[str]) -> str:
     """What is wrong with arguments, each by its place, without repeating what was given."""
     found = wrong.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{'.'.join(str(part)[:40] for part in each['loc']) or 'arguments'}: {each['msg']}" for each in found]
+    takes = f"there is no such argument; it takes {', '.join(known) or 'none'}"
+    told = [
+        f"{'.'.join(str(part)[:40] for part in each['loc']) or 'arguments'}: "
+        f"{takes if each['type'] == 'extra_forbidden' and len(each['loc']) == 1 else each['msg']}"
+        for each in found
+    ]
     return "; ".join(told[:_SHOWN_ERRORS]) + ("; …" if len(told) > _SHOWN_ERRORS else "")
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Generator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from kitaru.domain.errors import (
     FailureOrigin,
@@ -183,7 +183,7 @@ def _attempts(prepared: Prepared, fresh: _Fresh) -> _Steps:
             except ValueNotEncodable as refused:
                 error, final = refused, True
             else:
-                _complete(session, call, attempt, payload, key)
+                _complete(session, scope, payload, key)
                 if session.repeats:
                     _pass_record(session)
                 return Outcome(call, value)
@@ -254,8 +254,7 @@ def _reused(session: Session, prepared: Prepared, digest: str, found: reuse.Reus
             *(reuse.usage_of(session, found, at, call, prepared.checkpoint.name, cache_status) if found.usage else ()),
         )
 
-    for event in session.report(reused)[1:]:
-        session.history.add_usage(cast("LLMUsageRecorded", event))
+    session.report(reused)
     if session.repeats:
         _pass_record(session)
     return Outcome(call, decode(session.load(found.output), prepared.checkpoint.returns))
@@ -288,12 +287,20 @@ def _start(session: Session, prepared: Prepared, known: int, attempt: int, diges
     return call
 
 
-def _complete(session: Session, call: int, attempt: int, output: Payload, key: str | None) -> None:
-    used = session.history.usage_of.get(call)
-    records = 0 if used is None else len(used)
-    session.report(
-        lambda _, at: (CheckpointCompleted(at=at, call=call, attempt=attempt, output=output, reuse_key=key, usage=records),)
-    )
+def _complete(session: Session, scope: CallScope, output: Payload, key: str | None) -> None:
+    call, attempt = scope.call, scope.attempt
+    told = len(session.history.usage_of.get(call, ()))
+
+    def completed(_: ExecutionState, at: int) -> tuple[Event, ...]:
+        held = _held(scope, at)
+        used = told + sum(isinstance(fact, LLMUsageRecorded) for fact in held)
+        return (*held, CheckpointCompleted(at=at, call=call, attempt=attempt, output=output, reuse_key=key, usage=used))
+
+    session.report(completed)
+
+
+def _held(scope: CallScope, at: int) -> tuple[Event, ...]:
+    return tuple(fact(at) for fact in scope.held) if scope.held else ()
 
 
 def _fail(session: Session, scope: CallScope, error: BaseException, *, retry_after: float | None, closes: bool) -> None:
@@ -302,7 +309,8 @@ def _fail(session: Session, scope: CallScope, error: BaseException, *, retry_aft
 
     def failed(_: ExecutionState, at: int) -> tuple[Event, ...]:
         event = AttemptFailed(at=at, call=call, attempt=attempt, retry_after=retry_after, **described)
-        return (event, CheckpointFailed(at=at, call=call, attempt=attempt)) if closes else (event,)
+        closed = (CheckpointFailed(at=at, call=call, attempt=attempt),) if closes else ()
+        return (*_held(scope, at), event, *closed)
 
     try:
         session.report(failed)

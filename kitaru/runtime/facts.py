@@ -31,7 +31,7 @@ def log(**metadata: object) -> None:
     where = _place(scope, "log")
     if where is not None:
         values = encode_metadata(metadata)
-        scope.session.report(lambda _, at: (MetadataLogged(at=at, values=values, **where),))
+        scope.record(lambda at: MetadataLogged(at=at, values=values, **where))
 
 
 def progress(message: str, *, percent: float | None = None, **fields: object) -> None:
@@ -57,9 +57,7 @@ def save(name: str, value: object, *, type: ArtifactKind = "output", tags: Itera
     where = _place(scope, "save")
     if where is not None:
         payload, _ = encode_payload(value, f"the artifact {name!r}")
-        scope.session.report(
-            lambda _, at: (ArtifactSaved(at=at, name=name, kind=type, tags=labels, value=payload, **where),)
-        )
+        scope.record(lambda at: ArtifactSaved(at=at, name=name, kind=type, tags=labels, value=payload, **where))
 
 
 def tag(*tags: str) -> None:

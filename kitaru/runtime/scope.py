@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kitaru.domain.errors import KitaruContextError, KitaruUsageError
 
 if TYPE_CHECKING:
+    from kitaru.domain.events import ArtifactSaved, LLMUsageRecorded, MetadataLogged
     from kitaru.runtime.budget import Budget
     from kitaru.runtime.printed import Printed
     from kitaru.runtime.session import Session
@@ -49,6 +50,10 @@ class FlowScope:
         """The execution's id."""
         return self.session.exec_id
 
+    def record(self, fact: Fact) -> None:
+        """Record a fact of the flow's body."""
+        self.session.report(lambda _, at: (fact(at),))
+
     def child(self) -> FlowScope:
         """The scope of the next task that this one starts."""
         self.tasks += 1
@@ -80,7 +85,7 @@ class FlowScope:
 class CallScope:
     """One attempt of a checkpoint call."""
 
-    __slots__ = ("abandon", "attempt", "call", "invocation_id", "llm_calls", "name", "printed", "session")
+    __slots__ = ("abandon", "attempt", "call", "held", "invocation_id", "llm_calls", "name", "printed", "session")
 
     def __init__(self, session: Session, call: int, attempt: int, name: str, invocation_id: str) -> None:
         self.session = session
@@ -90,6 +95,8 @@ class CallScope:
         self.invocation_id = invocation_id
         self.llm_calls: dict[str, int] | None = None
         """How many LLM calls were made here under each name."""
+        self.held: list[Fact] | None = None
+        """Facts that are recorded with the outcome, or not at all; None: each is recorded when it is told."""
         self.printed: Printed | None = None
         self.abandon: Callable[[], None] | None = None
         """How to end a body that runs elsewhere, when nobody waits for it any more."""
@@ -98,6 +105,13 @@ class CallScope:
     def exec_id(self) -> str:
         """The execution's id."""
         return self.session.exec_id
+
+    def record(self, fact: Fact) -> None:
+        """Record a fact of this attempt, now or with its outcome."""
+        if self.held is None:
+            self.session.report(lambda _, at: (fact(at),))
+        else:
+            self.held.append(fact)
 
 
 class RemoteScope:
@@ -115,6 +129,9 @@ class RemoteScope:
         self.budget: Budget | None = None
         """What was left when the attempt began, less what it recorded since."""
 
+
+Fact = Callable[[int], "ArtifactSaved | LLMUsageRecorded | MetadataLogged"]
+"""An event of an attempt, made from the time at which it is recorded."""
 
 Scope = FlowScope | CallScope | RemoteScope | None
 current: ContextVar[Scope] = ContextVar("kitaru_scope", default=None)

@@ -28,7 +28,7 @@ from kitaru.domain.errors import (
     KitaruStateError,
     KitaruUsageError,
 )
-from kitaru.domain.events import Event, FlowOptions, WaitExpired, WaitOpened
+from kitaru.domain.events import Event, FlowOptions, LLMUsageRecorded, WaitExpired, WaitOpened
 from kitaru.domain.ids import uuid7
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from kitaru.domain.payload import Payload
@@ -165,7 +165,7 @@ class Session:
                 raise
             else:
                 for event in events:  # while nobody else reads the tail: an answer may come with the next breath
-                    if isinstance(event, (WaitOpened, WaitExpired)):
+                    if isinstance(event, (WaitOpened, WaitExpired, LLMUsageRecorded)):
                         self.history.add(event)
                 return events
 

@@ -102,20 +102,16 @@ def _record(scope: CallScope, record: UsageRecord) -> None:
         return
     figures = figures_of(record)
     payload = Payload.of(encode(record.model_dump(mode="json")), CODEC)
-    recorded = scope.session.report(
-        lambda _, at: (
-            LLMUsageRecorded(
-                at=at,
-                call=scope.call,
-                attempt=scope.attempt,
-                record_id=record.record_id,
-                record=payload,
-                figures=figures,
-            ),
+    scope.record(
+        lambda at: LLMUsageRecorded(
+            at=at,
+            call=scope.call,
+            attempt=scope.attempt,
+            record_id=record.record_id,
+            record=payload,
+            figures=figures,
         )
     )
-    for event in recorded:
-        history.add_usage(cast("LLMUsageRecorded", event))
 
 
 def _fields(record: object) -> dict[str, object]:

@@ -165,9 +165,10 @@ class EventLog(Reads, Protocol):
         """
         ...
 
-    def delete(self, exec_id: str) -> None:
+    def delete(self, exec_id: str) -> bool:
         """Remove a finished execution: events, payloads, rows; a tombstone takes a new position.
 
+        False: somebody still reads what was before, and until `shrink` its bytes are in the files.
         Raises KitaruNotFoundError, and KitaruStateError when it is not finished.
         """
         ...

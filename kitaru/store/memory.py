@@ -157,7 +157,7 @@ class MemoryLog:
                 dropped.append(exec_id)
         return dropped
 
-    def delete(self, exec_id: str) -> None:
+    def delete(self, exec_id: str) -> bool:
         """Remove a finished execution. See EventLog.delete."""
         with self._writing():
             head = self._stream(exec_id).head
@@ -173,6 +173,7 @@ class MemoryLog:
             self._release(exec_id, head.version)
             del self._streams[exec_id]
             self._keys = {key: value for key, value in self._keys.items() if value != exec_id}
+        return True
 
     def close(self) -> None:
         """Using the log afterwards is KitaruUsageError."""

@@ -25,7 +25,6 @@ Question = dict[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COMPARES = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 PERCENTILES = {"p50": Fraction(1, 2), "p90": Fraction(9, 10), "p95": Fraction(19, 20), "p99": Fraction(99, 100)}
-FLAT_KEYS = ("kitaru_llm_display_cost_usd_v1", "kitaru_llm_total_tokens_v1", "kitaru_llm_input_tokens_v1")
 OWN_KEYS = {"flow": "flow_id", "stack": "stack_id"}
 
 
@@ -119,6 +118,8 @@ def passes(execution: Record, asked: Question) -> bool:
 
 
 def holds(has: Any, op: str, wanted: Any) -> bool:
+    if isinstance(has, Decimal) and isinstance(wanted, float):
+        wanted = Decimal(repr(wanted))  # 0.1 dollars are ten cents
     if op in ("=", "!="):
         return (kinded(has) == kinded(wanted)) == (op == "=")
     return has is not None and kinded(has)[0] == kinded(wanted)[0] and COMPARES[op](has, wanted)
@@ -185,7 +186,8 @@ def key_of(execution: Record, row: Record, token: str, asked: Question) -> Any:
     head, _, rest = token.partition(":")
     match head:
         case "metadata":
-            return scalar(metadata(execution).get(rest))
+            value = scalar(metadata(execution).get(rest))
+            return float(value) if isinstance(value, Decimal) else value
         case "time":
             return label(row["at"] if "at" in row else row["started"], rest, asked["timezone"])
         case "flow":

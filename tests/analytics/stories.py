@@ -33,6 +33,8 @@ VALUES = (
     1, 1.0, 2, -3, 0, -0.0, 0.1, 2.5, 1e300, -1e300, 5e-324, True, False, "1", "", "pro", "free", "ß", "%", None, [1],
     {"x": 1}, float("nan"), float("inf"), 2**53, 2**53 + 1, 2**62, 2**63 - 1, 2**63, -(2**63), 10**30, "pro\0", "x" * 300,
 )  # fmt: skip
+FLAT_KEYS = ("kitaru_llm_display_cost_usd_v1", "kitaru_llm_total_tokens_v1", "kitaru_llm_output_tokens_v1")
+"""The sums of LLM usage, which are metadata like any other."""
 FLOATS = frozenset(KEYS) - {"score"}
 """The keys under which floats stand."""
 NO_FLOATS = tuple(value for value in VALUES if not isinstance(value, float))
@@ -68,7 +70,7 @@ class Story:
         self.record: Record = {
             "project": project, "flow": flow, "flow_id": event.flow_id, "stack": stack, "status": "running",
             "tags": dict.fromkeys(tags), "started": self._at, "ended": None, "waited": 0, "calls": [], "cached": 0,
-            "artifacts": 0, "metadata": metadata, "has_flat_keys": False,
+            "artifacts": 0, "metadata": metadata, "has_flat_keys": True,
         }  # fmt: skip
         self._head = log.execute(new_id(), c.Start(event, "runner"), self._at)[0]
         self.exec_id = self._head.exec_id
@@ -349,7 +351,7 @@ def question(rng: Random, records: list[Record], subjects: tuple[str, ...]) -> Q
             case "time":
                 tokens.append(f"time:{rng.choice(('hour', 'day', 'week', 'month'))}")
             case "metadata":
-                taken = {"tier", "score", *(() if "status" in tokens else ("status",)), *KEYS[2:4], KEYS[5]}
+                taken = {*FLAT_KEYS[:2], "tier", "score", *(() if "status" in tokens else ("status",)), *KEYS[2:4], KEYS[5]}
                 tokens += [f"metadata:{key}" for key in rng.sample(sorted(taken), rng.choice((1, 1, 2)))]
             case _:
                 tokens.append(dimension)
@@ -358,7 +360,7 @@ def question(rng: Random, records: list[Record], subjects: tuple[str, ...]) -> Q
     metrics = []
     for number in range(rng.choice((0, 1, 1, 2, 4))):
         source = rng.choice(SOURCES[subject])
-        middle = f"{source}:{rng.choice(KEYS)}" if source == "metadata" else source
+        middle = f"{source}:{rng.choice(KEYS + FLAT_KEYS)}" if source == "metadata" else source
         metrics.append(f"m{number}:{middle}:{rng.choice(AGGREGATIONS)}")
     some = rng.choice(records) if records else {"project": "default", "flow_id": "nope", "started": 0}
 
@@ -383,10 +385,10 @@ def bounds(rng: Random, near: int) -> tuple[int | None, int | None]:
 
 def where(rng: Random) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for key in rng.sample(KEYS, rng.choice((1, 1, 1, 2))):
+    for key in rng.sample(KEYS + FLAT_KEYS, rng.choice((1, 1, 1, 2))):
         op = rng.choice(("=", "!=", "!=", ">", ">=", "<", "<="))
         plain = [value for value in VALUES if isinstance(value, str) or type(value) in (int, float)]
         allowed = [*plain, True, False, None] if op in ("=", "!=") else plain
         allowed = [each for each in allowed if not isinstance(each, (int, float)) or abs(each) < 2**63]
-        found[key] = {op: rng.choice(allowed)}
+        found[key] = {op: rng.choice([*allowed, *(0.1, 12.5, 450, 457, 12.6) * 9] if key in FLAT_KEYS else allowed)}
     return found

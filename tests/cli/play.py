@@ -28,6 +28,7 @@ from pathlib import Path
 
 import kitaru
 from kitaru import checkpoint, flow, wait
+from kitaru.runtime.usage import record_usage
 
 @checkpoint
 def double(x: int) -> int:
@@ -49,6 +50,20 @@ def good(x: int = 1) -> int:
 @flow
 def bad(x: int = 1) -> int:
     return fails(double(x))
+
+@checkpoint(type="llm_call")
+def spends(model: str) -> None:
+    tokens = {"input_tokens": 100, "output_tokens": 20}
+    cost = {"actual_cost_usd": 0.25, "source": "provider_reported"}
+    record_usage({
+        "adapter": "kitaru.llm", "surface": "direct_llm", "status": "completed", "billing_effect": "incurred",
+        "cache_status": "executed", "provider": "openai", "model": model, "usage": tokens, "cost": cost,
+    })
+
+@flow
+def pays() -> None:
+    for model in ("big", "small", "big"):
+        spends(model)
 
 @flow
 def asks() -> int:
@@ -97,6 +112,8 @@ PLAY = (
     Scene("executions-logs-bad", "executions logs {run} --source all", 2),
     Scene("executions-statistics", "executions statistics --group-by status --metric steps:step_count:sum"),
     Scene("executions-statistics-bad", "executions statistics --group-by colour", 2),
+    Scene("checkpoints-statistics", "checkpoints statistics --group-by checkpoint --metric tries:attempt_count:sum"),
+    Scene("checkpoints-statistics-bad", "checkpoints statistics --group-by model", 2),
     Scene("executions-watch", "executions watch {run}"),
     Scene("executions-watch-failed", "executions watch {run-failed}", 1),
     Scene("executions-waits", "executions waits"),
@@ -147,6 +164,10 @@ PLAY = (
     Scene("store-gc-bad", "store gc --older-than soon", 2),
     Scene("export", "export parquet --table executions"),
     Scene("export-bad", "export parquet --table nothing", 2),
+    Scene("llm-usage-statistics-none", "llm-usage statistics --group-by model"),
+    Scene("run-pays", "run flows.py:pays"),
+    Scene("llm-usage-statistics", "llm-usage statistics --group-by model --metric tokens:tokens:sum --metric cost:cost:sum"),
+    Scene("llm-usage-statistics-bad", "llm-usage statistics --metric n:price:sum", 2),
     Scene("completion", "completion bash"),
     Scene("completion-none", "completion tcsh", 2),
     Scene("no-command", "nothing", 2),

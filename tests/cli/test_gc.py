@@ -45,7 +45,7 @@ def test_json_has_the_counts(log: EventLog, run: Run) -> None:
     sizes = [item.pop("bytes_before"), item.pop("bytes_after")]
     assert all(isinstance(size, int) and size > 0 for size in sizes)
     # The histories take their log lines along.
-    assert item == {"executions": 3, "log_lines": 0, "values": 0, "files": 0, "dry_run": False}
+    assert item == {"executions": 3, "log_lines": 0, "values": 0, "files": 0, "in_wal": False, "dry_run": False}
     assert run("executions", "list", "-o", "json").json["count"] == 3
 
 

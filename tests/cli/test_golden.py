@@ -15,8 +15,6 @@ SCENES = {scene.name: scene for scene in PLAY}
 OTHERWISE = {
     "worker": "tests/cli/test_worker.py",
     "mcp": "tests/mcp/test_stdio.py",
-    "checkpoints statistics": "tests/cli/test_statistics.py",
-    "llm-usage statistics": "tests/cli/test_statistics.py",
 }
 """Commands that no play can hold, and where they are run."""
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from kitaru.cli.statistics import title_of
 from kitaru.client import KitaruClient
 from kitaru.domain import events as e
+from kitaru.domain.usage import UsageFigures
 from kitaru.store.log import EventLog
 from tests.cli.commands import PATIENCE, environment
 from tests.cli.conftest import Run
@@ -275,6 +276,60 @@ def test_charts_fit_the_terminal(log: EventLog) -> None:
     for width in (60, 100):
         seen = on_screen(on_terminal(width, "--group-by", "time:day", "--plot")).splitlines()
         assert max(map(len, seen)) in range(width - 2, width + 1)
+
+
+# --- the other subjects ----------------------------------------------------------------------------------------------------
+
+
+def use(log: EventLog) -> None:
+    """One execution with two calls, one of them reused, that used a model."""
+    began = at(2026, 3, 1)
+    spent = UsageFigures(model="gpt-5", total_tokens=1200, actual_cost=123_000_000, latency_us=1_500_000)
+    reused = spent.model_copy(update={"billing_effect": "reused_not_incurred"})
+    record = {"at": began, "record": payload({}), "attempt": 1}
+    append(
+        log,
+        started(log, at=began),
+        opened(1, "ask", at=began),
+        e.LLMUsageRecorded(call=1, record_id="a", figures=spent, **record),
+        completed(1, at=began + 2_500_000),
+        e.CheckpointReused(
+            at=began,
+            call=2,
+            invocation_id="ask_2",
+            name="ask",
+            input_digest="00",
+            output=payload(1),
+            original_call_id="x.c1",
+        ),
+        e.LLMUsageRecorded(call=2, record_id="b", figures=reused, **record),
+    )
+
+
+def test_checkpoint_calls_are_counted_by_the_same_grammar(run: Run, log: EventLog) -> None:
+    use(log)
+    words = ("--group-by", "checkpoint", "--metric", "p95:duration:p95", "--metric", "cost:llm_cost:sum")
+    assert run("checkpoints", "statistics", *words).out.splitlines() == [
+        "Kitaru checkpoint statistics",
+        "Checkpoint   Checkpoints   P95     Cost",
+        "ask          2             2.375   0.0123",
+    ]
+    envelope = run("checkpoints", "statistics", "--status", "completed", "-o", "json").json
+    assert envelope["command"] == "checkpoints.statistics"
+    assert envelope["item"]["groups"] == [{"keys": {}, "checkpoint_count": 2, "metrics": {}}]  # type: ignore[index]
+
+
+def test_usage_records_are_counted_by_the_same_grammar(run: Run, log: EventLog) -> None:
+    use(log)
+    words = ("--group-by", "billing_effect", "--metric", "cost:cost:sum", "--metric", "latency:latency:max")
+    assert run("llm-usage", "statistics", *words).out.splitlines() == [
+        "Kitaru LLM usage statistics",
+        "Billing Effect        Usage Records   Cost     Latency",
+        "incurred              1               0.0123   1.5",
+        "reused_not_incurred   1                        1.5",
+    ]
+    shown = run("llm-usage", "statistics", "--group-by", "model", "--metric", "tokens:tokens:sum", "-o", "jsonl").out
+    assert json.loads(shown) == {"keys": {"model": "gpt-5"}, "usage_record_count": 2, "metrics": {"tokens": 2400}}
 
 
 # --- charts ---------------------------------------------------------------------------------------------------------------

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import kitaru
 from kitaru import checkpoint, flow
+from kitaru.analytics import generations
+from kitaru.analytics.build import build
+from kitaru.analytics.generations import FAMILIES, Family, make_place
 from kitaru.client import KitaruClient
 from kitaru.client.upkeep import Kept, collect
 from kitaru.compose import close_logs, open_log, projectors, verify_store
@@ -20,6 +23,7 @@ from kitaru.domain.payload import Payload
 from kitaru.runtime import operations, process, recovery
 from kitaru.settings import Configuration, StoreChoice, configured
 from kitaru.store.lines import LogLine
+from kitaru.store.log import Reads
 from kitaru.store.sqlite.log import SQLiteLog
 from kitaru.testing import append, call, completed, start
 
@@ -312,6 +316,17 @@ def test_a_deleted_execution_is_in_no_file(log: SQLiteLog, client: KitaruClient,
     assert client.executions.get(shared).status == "completed"
 
 
+def test_what_a_killed_delete_left_in_the_statistics_goes_with_gc(log: SQLiteLog, choice: StoreChoice) -> None:
+    gone = run(research, "x")
+    place = generations.make_place(choice.location)
+    assert build(log, place, "executions") is not None
+    collect(choice, Kept())
+    assert len(generations.listed(place)) == 1, "nothing was deleted"
+    log.delete(gone)
+    collect(choice, Kept())
+    assert generations.listed(place) == []
+
+
 def copied(choice: StoreChoice) -> list[str]:
     """What another process finds in the files while the store is open here: reading them here would drop our locks."""
     import subprocess
@@ -348,3 +363,58 @@ def test_dropped_histories_leave_no_value_and_no_line(log: SQLiteLog, choice: St
     assert collect(choice, Kept(NOW)).executions == 2
     assert copied(choice) == []
     assert verify_store(choice).problems == ()
+
+
+def test_deleting_says_when_a_reader_keeps_the_bytes_and_the_next_collection_takes_them(
+    log: SQLiteLog, client: KitaruClient, choice: StoreChoice
+) -> None:
+    exec_id = run(research, CANARY)
+    with log.snapshot() as moment:
+        assert moment.head(exec_id).version > 0
+        assert client.executions.delete(exec_id) is False
+        assert collect(choice, Kept()).in_wal
+    assert not collect(choice, Kept()).in_wal
+    assert copied(choice) == []
+    assert client.executions.delete(run(research)) is True
+
+
+class Watched:
+    """The reads of a store, with something that happens once so many moments have been read."""
+
+    def __init__(self, reads: Reads, after: int, happens: Callable[[], object]) -> None:
+        self._reads = reads
+        self._left = after
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reads, name)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Reads]:
+        with self._reads.snapshot() as moment:
+            yield moment
+        self._left -= 1
+        if self._left == 0:
+            self._happens()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("moments", range(1, 5))
+def test_what_is_deleted_while_statistics_are_built_is_in_no_file(
+    log: SQLiteLog, client: KitaruClient, choice: StoreChoice, moments: int, family: Family
+) -> None:
+    run(research, "stays")
+    exec_id = run(research.options(metadata={CANARY: CANARY}, tags=[CANARY]), CANARY)
+    place = make_place(choice.location)
+    watched = cast("Reads", Watched(log, moments, lambda: client.executions.delete(exec_id)))
+    with contextlib.suppress(FileNotFoundError):  # its file may be taken from it before it has a name
+        build(watched, place, family)
+    assert copied(choice) == []
+    assert build(log, place, family) is not None
+
+
+def test_what_a_killed_builder_left_goes_with_what_is_deleted(client: KitaruClient, choice: StoreChoice) -> None:
+    exec_id = run(research, CANARY)
+    Path(make_place(choice.location), ".building-4711").write_text(CANARY)
+    client.executions.delete(exec_id)
+    assert copied(choice) == []

@@ -102,6 +102,18 @@ def check_books(stream: Stream, server: Server, lost: int) -> None:
         assert figures["actual_cost"] == line.cost * UNITS_OF_A_MICRODOLLAR
 
 
+def check_asked_once(stream: Stream) -> None:
+    """A call of a flow's body whose answer is recorded was not asked again, whenever it was killed."""
+    own = {event.body["call"] for event in stream.events if event.body.get("checkpoint_type") == "llm_call"}
+    answered = Counter(
+        event.body["call"]
+        for event in stream.events
+        if event.type == "LLMUsageRecorded" and event.body["figures"].get("status", "completed") == "completed"
+    )
+    assert own, "the flow asks in its body"
+    assert {call: answered[call] for call in own if answered[call] > 1} == {}
+
+
 def check_summary(stream: Stream, server: Server, client: KitaruClient) -> None:
     """What the client shows is what the books say for the recorded calls."""
     recorded = {figures["event_id"] for figures in figures_of(stream)}
@@ -143,6 +155,7 @@ def test_the_stores_figures_are_the_providers_books(
             stream = read_streams(folder, after=position, thorough=False)[exec_id]
             assert stream.status == "completed"
             assert paid(provider, done) == before, "a recorded call was paid twice"
+            check_asked_once(stream)
             check_books(stream, provider, lost=mine * (1 if name == "asked" else FLOWS[name]["questions"]))
             assert len(figures_of(stream)) >= REQUESTS[name]
             check_summary(stream, provider, client)
@@ -172,6 +185,7 @@ def test_a_commit_that_is_reported_as_failed_changes_no_bill(says_unknown: bool,
             assert value == expected
             assert paid(provider, done) == before, "a recorded call was paid twice"
             stream = read_streams(folder)[exec_id]
+            check_asked_once(stream)
             check_books(stream, provider, lost=0)
             with KitaruClient(folder / "store") as client:
                 check_summary(stream, provider, client)

@@ -85,3 +85,24 @@ def test_any_question_beside_writers_and_killed_builders_has_the_oracles_answer(
     assert all(line["executions"] for writer in writers for line in writer.said())
     assert {0, -9} <= set(ended), "no builder was killed, or none ended well"
     assert len(bases) > 2
+
+
+@pytest.mark.timeout(300)
+@tiers("rounds", 200, 1_000)
+def test_what_another_process_completed_a_moment_ago_is_counted(rounds: int, folder: Path) -> None:
+    store = str(folder / "store")
+    program = Path(__file__).parent / "programs" / "completing.py"
+    environment = {**clean_environment(), "KITARU_STORE": store, "KITARU_DURABILITY": "os"}
+    writer = subprocess.Popen(
+        [sys.executable, str(program)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+    with writer, KitaruClient(store) as client:
+        for number in range(1, rounds + 1):
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == f"{number}\n"
+            (group,) = client.executions.statistics(group_by="status").groups
+            assert (group.keys, group.execution_count) == ({"status": "completed"}, number)
+    assert writer.returncode == 0

@@ -134,3 +134,10 @@ def test_every_way_to_write_it_is_taken_out() -> None:
         assert not any(each in redactor.text(f"before {form} after").encode() for each in forms_of(CANARY))
     assert redactor.text("abc ab") == "abc ab"
     assert redactor.value({CANARY: [1, (CANARY, None)], "n": 2.5}) == {"***": [1, ["***", None]], "n": 2.5}
+
+
+@pytest.mark.parametrize("key", ["test", "none", "ollama", "not-needed", "password"])
+def test_a_key_that_is_a_word_is_left_in_answers(key: str) -> None:
+    redactor = Redactor([key, CANARY])
+    assert redactor.answer(f"the {key} of {CANARY}") == f"the {key} of ***"
+    assert redactor.text(f"Incorrect API key provided: {key}") == "Incorrect API key provided: ***"

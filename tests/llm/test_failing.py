@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from kitaru.runtime.llm.failing import LONGEST_PAUSE, of_status, retry_after
+from kitaru.runtime.llm.failing import LONGEST_PAUSE, of_sdk, of_status, retry_after
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,12 @@ def test_a_pause_too_long_is_said_and_not_made() -> None:
 @pytest.mark.parametrize("body", [None, "", [], {"error": None}, {"error": []}, {"error": {"message": None, "code": 5}}, 7])
 def test_any_body_of_an_error_is_lived_with(body: object) -> None:
     assert of_status(500, {}, body).message.startswith("the provider answered 500")
+
+
+def test_a_redirect_says_where_to_and_is_not_tried_again() -> None:
+    failed = of_sdk(ValueError("no JSON"), 301, {"Location": "https://api.example/v1/chat"}, "")
+    assert failed.message.startswith("the provider answered 301, a redirect to https://api.example/v1/chat, which is not")
+    assert (failed.code, failed.is_retryable) == ("llm-refused", False)
 
 
 def test_long_words_are_cut() -> None:

@@ -107,3 +107,31 @@ def test_a_body_of_no_format_says_nothing_or_little(body: Any) -> None:
 def test_costs_as_providers_report_them(usage: Any, headers: dict[str, str], cost: str | None, label: str | None) -> None:
     found = meter({"usage": usage}, headers)
     assert (found.cost_usd, found.cost_label) == (None if cost is None else Decimal(cost), label)
+
+
+@pytest.mark.parametrize(
+    ("usage", "headers", "warned"),
+    [
+        ({"cost": -1}, {}, True),
+        ({"cost": float("nan")}, {}, True),
+        ({"cost": {"total_cost": "free"}}, {}, True),
+        ({"logfire_ai_gateway": {"cost": -0.5}}, {}, True),
+        ({}, {"x-litellm-response-cost": "-1"}, True),
+        ({"cost": -1}, {"x-litellm-response-cost": "0.5"}, False),
+        ({"cost": None}, {"x-litellm-response-cost": "None"}, False),
+        ({"cost": 0.1}, {}, False),
+    ],
+)
+def test_a_cost_that_cannot_be_is_left_out_with_a_warning(usage: Any, headers: dict[str, str], warned: bool) -> None:
+    assert meter({"usage": usage}, headers).warnings == (
+        ("the cost that came was no amount from 0 and was left out",) * warned
+    )
+
+
+def test_counts_that_cannot_be_are_left_out_with_a_warning() -> None:
+    found = meter({"usage": {"prompt_tokens": -1, "completion_tokens": "7", "total_tokens": 3}}, {})
+    assert (found.input_tokens, found.output_tokens, found.total_tokens) == (None, None, 3)
+    assert found.warnings == (
+        "prompt_tokens was no whole number from 0 and was left out",
+        "completion_tokens was no whole number from 0 and was left out",
+    )

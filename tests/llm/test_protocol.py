@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,24 @@ def test_what_it_says_of_its_use_is_recorded() -> None:
         (record,) = records_of(start(model=MODEL))
     assert (record["usage"]["total_tokens"], record["cost"]["actual_cost_usd"], record["model"]) == (7, 0.25, "mine-2")
     assert record["warnings"] == ["careful"]
+
+
+@pytest.mark.parametrize("said", ["\ud800", "i" * 300, "", 7])
+def test_an_id_and_a_model_that_cannot_be_kept_lose_no_record(said: Any) -> None:
+    with FakeModel(Answer("hello", Metered(response_id=said, model=said, input_tokens=3))):
+        handle = start(model=MODEL)
+        assert handle.wait(60) == "hello"
+        (record,) = records_of(handle)
+    assert (record["model"], record["event_id"]) == ("gpt-4o-mini", record["record_id"])
+    assert record["usage"]["input_tokens"] == 3
+
+
+def test_a_cost_of_nan_and_tokens_below_zero_are_left_out_with_warnings() -> None:
+    with FakeModel(Answer("hello", Metered(input_tokens=-3, output_tokens=4, cost_usd=Decimal("NaN")))):
+        (record,) = records_of(start(model=MODEL))
+    assert (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) == (None, 4)
+    assert record["cost"]["actual_cost_usd"] is None
+    assert [warning.split()[0] for warning in record["warnings"]] == ["input_tokens", "actual_cost_usd"]
 
 
 def test_a_failure_is_tried_again_when_it_says_so(clock: FakeClock) -> None:

@@ -32,6 +32,20 @@ def test_a_run_returns_its_id_and_goes_on_by_itself(trusted: Tools) -> None:
     assert ended.list_artifacts()[-1].load() == 7
 
 
+def test_nothing_is_imported_from_the_folder_that_the_server_runs_in(
+    trusted: Tools, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R27: an assistant starts the server in whatever checkout it looks at; nobody has trusted that."""
+    elsewhere, canary = tmp_path / "elsewhere", tmp_path / "canary"
+    elsewhere.mkdir()
+    for module in ("orjson", "dataclasses", "pydantic", "sitecustomize"):
+        (elsewhere / f"{module}.py").write_text(f"open({str(canary)!r}, 'w').close()")
+    monkeypatch.chdir(elsewhere)
+    found = trusted.get("kitaru_executions_run", target=f"{folder}/flows.py:sums", inputs={"a": 1})
+    assert trusted.wait_for_end(found["item"]["exec_id"]).status == "completed"
+    assert not canary.exists()
+
+
 def test_the_same_key_gives_the_same_execution(trusted: Tools) -> None:
     first, second = (
         trusted.get("kitaru_executions_run", target="flows.py:sums", inputs={"a": 1}, idempotency_key="k") for _ in "12"

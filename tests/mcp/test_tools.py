@@ -13,6 +13,7 @@ from kitaru import checkpoint, flow, save, wait
 from kitaru.cli import main
 from kitaru.client import KitaruClient
 from kitaru.mcp.cutting import whole
+from kitaru.runtime.usage import record_usage
 from kitaru.settings import configure
 from tests.mcp.conftest import Tools
 
@@ -26,11 +27,16 @@ ACTORS = {
     "kitaru_executions_input", "kitaru_executions_cancel", "kitaru_executions_abort_wait",
 }  # fmt: skip
 LONG = "x" * 10_000
+SPENT = {
+    "adapter": "kitaru.llm", "surface": "direct_llm", "status": "completed", "billing_effect": "incurred",
+    "cache_status": "executed", "provider": "openai", "model": "small", "usage": {"total_tokens": 7},
+}  # fmt: skip
 
 
 @checkpoint
 def step(text: str) -> str:
     save("note", {"long": LONG}, type="context")
+    record_usage(SPENT)
     return text
 
 
@@ -118,9 +124,14 @@ def test_every_tool_and_argument_is_described_and_closed(tools: Tools) -> None:
             {"group_by": ["status", "flow"], "metrics": ["n:step_count:sum"]},
             ["executions", "statistics", "--group-by", "status", "--group-by", "flow", "--metric", "n:step_count:sum"],
         ),
+        (
+            "kitaru_llm_usage_statistics",
+            {"group_by": ["model", "time:month"], "metrics": ["n:tokens:sum"]},
+            ["llm-usage", "statistics", "--group-by", "model", "--group-by", "time:month", "--metric", "n:tokens:sum"],
+        ),
         ("get_execution_logs", {"exec_id": "ID"}, ["executions", "logs", "ID"]),
         ("kitaru_artifacts_list", {"exec_id": "ID"}, ["artifacts", "list", "ID"]),
-        ("kitaru_artifacts_get", {"artifact_id": "ID.a5"}, ["artifacts", "get", "ID.a5"]),
+        ("kitaru_artifacts_get", {"artifact_id": "ID.a6"}, ["artifacts", "get", "ID.a6"]),
     ],
 )
 def test_an_answer_is_the_command_lines_json(
@@ -233,7 +244,12 @@ def test_a_text_that_utf_8_does_not_hold_is_sent_as_its_escape() -> None:
     [
         ("kitaru_executions_get", {"exec_id": "0000"}, "not-found", "no execution '0000' in the store"),
         ("kitaru_executions_get", {}, "usage", "exec_id: Field required"),
-        ("kitaru_executions_get", {"exec_id": "0", "colour": 1}, "usage", "colour: Extra inputs are not permitted"),
+        (
+            "kitaru_executions_get",
+            {"exec_id": "0", "colour": 1},
+            "usage",
+            "colour: there is no such argument; it takes exec_id",
+        ),
         ("kitaru_executions_list", {"size": 1000}, "usage", "size: Input should be less than or equal to 100"),
         ("kitaru_executions_list", {"status": "done"}, "usage", "done"),
         ("kitaru_executions_list", {"since": "soon"}, "usage", "soon"),

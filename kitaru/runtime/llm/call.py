@@ -163,10 +163,11 @@ def _placed(what: str, asked: Asked, name: str | None) -> tuple[CallScope | Remo
     scope = current.get()
     if not isinstance(scope, (CallScope, RemoteScope)):
         flow_scope(what)
-        return None, Call(asked, name)
+        return None, Call(asked, name, is_checkpoint=True)
     made = scope.llm_calls = scope.llm_calls or {}
     number = made[name or ""] = made.get(name or "", 0) + 1
-    return scope, Call(asked, f"{_UNNAMED}_{number}" if name is None else name if number == 1 else f"{name}_{number}")
+    own = f"{_UNNAMED}_{number}" if name is None else name if number == 1 else f"{name}_{number}"
+    return scope, Call(asked, own, is_checkpoint=False)
 
 
 # --- in a flow's body ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ def of_sdk(error: Exception, status: int | None, headers: Mapping[str, str], bod
         status = told  # an error in a body that came with 200
     if status is not None and status >= 400:
         return of_status(status, headers, body)
+    if status is not None and 300 <= status < 400:
+        return redirected(status, headers)
     if kinds & {"ModelTimeoutError", "TimeoutError"}:
         return timed_out(None)
     if status is None and ("ModelConnectionError" in kinds or "ModelAPIError" in kinds):
@@ -61,6 +63,16 @@ def of_status(status: int, headers: Mapping[str, str], body: object) -> CallFail
     if status in _NO_KEY:
         what += "; check the credential: the environment's goes before the alias's secret"
     return CallFailedError(what, code=_code_of(status), is_retryable=is_retryable, retry_after=asked)
+
+
+def redirected(status: int, headers: Mapping[str, str]) -> CallFailedError:
+    """A response that sends elsewhere, where the credential is not sent."""
+    where = {name.lower(): value for name, value in headers.items()}.get("location")
+    return CallFailedError(
+        f"the provider answered {status}, a redirect{f' to {_cut(where, _MAX_SHOWN)}' if where else ''}, which is not "
+        "followed: set the base URL to where the API is (http instead of https?)",
+        code="llm-refused",
+    )
 
 
 def timed_out(seconds: float | None) -> CallFailedError:

@@ -13,6 +13,11 @@ from typing import cast
 from kitaru.runtime.llm.protocol import Metered
 
 _COST_HEADER = "x-litellm-response-cost"
+_WRONG_COST = "the cost that came was no amount from 0 and was left out"
+_COUNTS = (
+    "prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens", "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)  # fmt: skip
 _MAX_RAW = 64
 """Fields of a raw usage that are kept."""
 
@@ -23,7 +28,7 @@ def meter(body: object, headers: Mapping[str, str]) -> Metered:
     usage = _fields(whole.get("usage"))
     is_anthropic = "input_tokens" in usage and "prompt_tokens" not in usage and whole.get("type") == "message"
     tokens = _of_anthropic(usage) if is_anthropic else _of_openai(usage)
-    cost, label = _reported_cost(usage, headers)
+    cost, label, is_wrong = _reported_cost(usage, headers)
     return Metered(
         response_id=_text(whole.get("id")),
         model=_text(whole.get("model")),
@@ -31,6 +36,15 @@ def meter(body: object, headers: Mapping[str, str]) -> Metered:
         raw=dict(list(usage.items())[:_MAX_RAW]) if usage else None,
         cost_usd=cost,
         cost_label=label,
+        warnings=(*_wrong_counts(usage), *((_WRONG_COST,) if is_wrong else ())),
+    )
+
+
+def _wrong_counts(usage: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(
+        f"{name} was no whole number from 0 and was left out"
+        for name in _COUNTS
+        if usage.get(name) is not None and _count(usage[name]) is None
     )
 
 
@@ -61,20 +75,25 @@ def _of_anthropic(usage: Mapping[str, object]) -> dict[str, int | None]:
     }
 
 
-def _reported_cost(usage: Mapping[str, object], headers: Mapping[str, str]) -> tuple[Decimal | None, str | None]:
-    """The cost in USD and where it stood: OpenRouter's, a gateway's, LiteLLM's header."""
+def _reported_cost(usage: Mapping[str, object], headers: Mapping[str, str]) -> tuple[Decimal | None, str | None, bool]:
+    """The cost in USD and where it stood: OpenRouter's, a gateway's, LiteLLM's header; and whether only wrong ones came."""
     said = usage.get("cost")
     upstream = _fields(usage.get("cost_details")).get("upstream_inference_cost")
-    own = _amount(_fields(cast("object", said)).get("total_cost") if isinstance(said, Mapping) else said)
+    said = cast("object", _fields(cast("object", said)).get("total_cost") if isinstance(said, Mapping) else said)
+    own = _amount(said)
     if own is not None:
         if usage.get("is_byok") is True and (theirs := _amount(upstream)) is not None:
-            return own + theirs, "usage.cost + usage.cost_details.upstream_inference_cost"
-        return own, "usage.cost"
-    gateway = _amount(_fields(usage.get("logfire_ai_gateway")).get("cost"))
+            return own + theirs, "usage.cost + usage.cost_details.upstream_inference_cost", False
+        return own, "usage.cost", False
+    of_gateway = _fields(usage.get("logfire_ai_gateway")).get("cost")
+    gateway = _amount(of_gateway)
     if gateway is not None:
-        return gateway, "usage.logfire_ai_gateway.cost"
-    header = _amount(headers.get(_COST_HEADER))
-    return (header, _COST_HEADER) if header is not None else (None, None)
+        return gateway, "usage.logfire_ai_gateway.cost", False
+    of_header = headers.get(_COST_HEADER)
+    header = _amount(of_header)
+    if header is not None:
+        return header, _COST_HEADER, False
+    return None, None, any(each not in (None, "None", "") for each in (said, of_gateway, of_header))
 
 
 def _amount(value: object) -> Decimal | None:

@@ -52,11 +52,13 @@ def estimate(provider: str, model: str, metered: Metered) -> Estimate | None:
         "cache_read_tokens": metered.cached_input_tokens,
         "cache_write_tokens": metered.cache_write_tokens,
     }
-    usage = genai_prices.Usage(**{name: count for name, count in used.items() if count is not None})
+    counts = {name: count for name, count in used.items() if count is not None}
     for name in (metered.model, model):  # what answered, else what was asked: a dated name may not be listed
         try:
             if name is not None:
-                return Estimate(genai_prices.calc_price(usage, name, provider_id=provider).total_price, version)
+                return Estimate(
+                    genai_prices.calc_price(genai_prices.Usage(**counts), name, provider_id=provider).total_price, version
+                )
         except LookupError:
             continue
         except Exception as error:

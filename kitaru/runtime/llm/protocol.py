@@ -38,7 +38,8 @@ class Request:
 class Metered:
     """What a response says that it used; None where it says nothing. Input counts cache reads and writes, output reasoning.
 
-    `cost_usd` is what the provider reports, never a guess; `cost_label` says where it stands.
+    `cost_usd` is what the provider reports, never a guess; `cost_label` says where it stands. `warnings`: what it said that
+    cannot be.
     """
 
     response_id: str | None = None
@@ -52,6 +53,7 @@ class Metered:
     raw: Mapping[str, object] | None = None
     cost_usd: Decimal | None = None
     cost_label: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_metered(self) -> bool:

@@ -6,7 +6,7 @@ import os
 from typing import Literal, cast
 
 from kitaru.domain.ids import uuid7
-from kitaru.domain.usage import TokenUsage, UsageCost, UsageRecord
+from kitaru.domain.limits import MAX_NAME_CHARS
 from kitaru.runtime.clock import installed
 from kitaru.runtime.llm import choice, prices
 from kitaru.runtime.llm.protocol import Metered
@@ -34,48 +34,72 @@ def record(
     said = cast("dict[str, object]", redactor.value(metered.raw)) if metered.raw is not None else None
     cost, more = _cost(provider or "", asked_for or "", metered)
     record_id = uuid7(installed().now() // 1000, int.from_bytes(os.urandom(10)))
-    answered_by = redactor.text(metered.model) if metered.model is not None else None
+    answered_by, response_id = (_kept(said, redactor) for said in (metered.model, metered.response_id))
     is_paid = chosen is not None and (status == "completed" or metered.is_metered)
-    record_usage(
-        UsageRecord(
-            record_id=record_id,
-            event_id=redactor.text(metered.response_id) if metered.response_id is not None else record_id,
-            adapter=ADAPTER,
-            surface=SURFACE,
-            call_name=name,
-            provider=provider,
-            model=answered_by or asked_for,
-            requested_model=requested,
-            resolved_model=chosen.resolved if chosen is not None else None,
-            usage=TokenUsage(
-                input_tokens=metered.input_tokens,
-                output_tokens=metered.output_tokens,
-                total_tokens=metered.total_tokens,
-                cached_input_tokens=metered.cached_input_tokens,
-                reasoning_tokens=metered.reasoning_tokens,
-                raw=said,
-            ),
-            cost=cost,
-            latency_ms=latency_ms,
-            status=status,
-            billing_effect="incurred" if is_paid else "unknown",
-            cache_status="unknown" if chosen is None else "executed",
-            warnings=(*warnings, *more),
-        )
+    record_usage(  # its fields, not a UsageRecord: what a provider said that cannot be is left out there, with a warning
+        {
+            "record_id": record_id,
+            "event_id": response_id or record_id,
+            "adapter": ADAPTER,
+            "surface": SURFACE,
+            "call_name": name,
+            "provider": provider,
+            "model": answered_by or asked_for,
+            "requested_model": requested,
+            "resolved_model": chosen.resolved if chosen is not None else None,
+            "usage": {
+                "input_tokens": metered.input_tokens,
+                "output_tokens": metered.output_tokens,
+                "total_tokens": metered.total_tokens,
+                "cached_input_tokens": metered.cached_input_tokens,
+                "reasoning_tokens": metered.reasoning_tokens,
+                "raw": said,
+            },
+            "cost": cost,
+            "latency_ms": latency_ms,
+            "status": status,
+            "billing_effect": "incurred" if is_paid else "unknown",
+            "cache_status": "unknown" if chosen is None else "executed",
+            "warnings": (*warnings, *more),
+        }
     )
 
 
-def _cost(provider: str, model: str, metered: Metered) -> tuple[UsageCost, tuple[str, ...]]:
+def _kept(said: object, redactor: Redactor) -> str | None:
+    """A name that a provider gave, None for one that no record can hold."""
+    if not isinstance(said, str) or not 0 < len(said) <= MAX_NAME_CHARS or not _is_utf8(said):
+        return None
+    hidden = redactor.text(said)
+    return hidden if len(hidden) <= MAX_NAME_CHARS else None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cost(provider: str, model: str, metered: Metered) -> tuple[dict[str, object], tuple[str, ...]]:
     """The reported cost; without one the list price, where that was asked for; never another number."""
     if metered.cost_usd is not None:
-        return UsageCost(actual_cost_usd=metered.cost_usd, source="provider_reported", source_label=metered.cost_label), ()
+        reported: dict[str, object] = {
+            "actual_cost_usd": metered.cost_usd,
+            "source": "provider_reported",
+            "source_label": metered.cost_label,
+        }
+        return reported, ()
     guess = prices.estimate(provider, model, metered)
     if guess is None:
-        return UsageCost(source="none"), ()
+        return {"source": "none"}, ()
     if guess.warning is not None:
-        return UsageCost(source="calculator_error", pricing_version=guess.version), (guess.warning,)
+        return {"source": "calculator_error", "pricing_version": guess.version}, (guess.warning,)
     if guess.cost_usd is None:
-        return UsageCost(source="none", pricing_version=guess.version), ()
-    return UsageCost(
-        estimated_cost_usd=guess.cost_usd, source="list_price", source_label="genai-prices", pricing_version=guess.version
-    ), ()
+        return {"source": "none", "pricing_version": guess.version}, ()
+    return {
+        "estimated_cost_usd": guess.cost_usd,
+        "source": "list_price",
+        "source_label": "genai-prices",
+        "pricing_version": guess.version,
+    }, ()

@@ -12,7 +12,9 @@ from urllib.parse import quote
 
 _HIDDEN = "***"
 _SHORTEST = 4
-"""Characters from which a credential can be told from ordinary text."""
+"""Characters from which a credential is taken out of what is said about a request."""
+_NO_WORD, _NO_CODE_WORD = 16, 8
+"""Characters from which it is no word that an answer may hold by itself; the second where it has a digit."""
 _VARIABLES = ("_API_KEY", "_AUTH_TOKEN", "_ADMIN_KEY")
 _PREFIXES = ("OPENAI", "ANTHROPIC", "OPENROUTER", "OLLAMA")
 
@@ -21,15 +23,17 @@ class Redactor:
     """Replaces credentials, however they are written, in texts and plain values."""
 
     def __init__(self, credentials: Iterable[str | None]) -> None:
-        forms = {form for each in credentials if each is not None and len(each) >= _SHORTEST for form in _forms(each)}
-        self._forms = sorted(forms, key=len, reverse=True)
+        known = [each for each in credentials if each is not None and len(each) >= _SHORTEST]
+        self._forms = _longest_first(known)
+        self._certain = _longest_first([each for each in known if _is_no_word(each)])
 
     def text(self, text: str) -> str:
         """The text without a credential."""
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, _HIDDEN)
-        return text
+        return _without(self._forms, text)
+
+    def answer(self, text: str) -> str:
+        """An answer without a credential, but with a word such as `test` or `none`, which keys of local servers are."""
+        return _without(self._certain, text)
 
     def value(self, value: object) -> object:
         """A plain value without a credential, keys included."""
@@ -40,6 +44,21 @@ class Redactor:
         if isinstance(value, (list, tuple)):
             return [self.value(each) for each in cast("Iterable[object]", value)]
         return value
+
+
+def _longest_first(credentials: Iterable[str]) -> list[str]:
+    return sorted({form for each in credentials for form in _forms(each)}, key=len, reverse=True)
+
+
+def _without(forms: Iterable[str], text: str) -> str:
+    for form in forms:
+        if form in text:
+            text = text.replace(form, _HIDDEN)
+    return text
+
+
+def _is_no_word(credential: str) -> bool:
+    return len(credential) >= (_NO_CODE_WORD if any(map(str.isdigit, credential)) else _NO_WORD)
 
 
 class _Unsaid(logging.Filter):

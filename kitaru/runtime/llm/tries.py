@@ -62,10 +62,15 @@ class _Result(NamedTuple):
 
 
 class Call:
-    """A call by name. Its tries are made one after the other."""
+    """A call by name. Its tries are made one after the other.
 
-    def __init__(self, asked: Asked, name: str | None) -> None:
+    `is_checkpoint`: it is a checkpoint of its own. What a try used, the answer and the outcome are recorded together then,
+    so that no kill comes between them: an answer that is recorded is never asked for again.
+    """
+
+    def __init__(self, asked: Asked, name: str | None, *, is_checkpoint: bool) -> None:
         self.asked = asked
+        self._is_checkpoint = is_checkpoint
         self.name = name
         """What it is called; None until its checkpoint has an id."""
         self.failed: CallFailedError | None = None
@@ -158,7 +163,7 @@ class Call:
                         answer = await provider.answer(self._request(chosen))
                 except TimeoutError:
                     raise failing.timed_out(asked.timeout) from None
-            value = text = self._redactor.text(answer.text)  # one that came back in an answer has leaked
+            value = text = self._redactor.answer(answer.text)  # one that came back in an answer has leaked
             if asked.output is not None:
                 value = asked.output.value_of(text, answer.metered, is_mock=chosen is None)
         except CallFailedError as error:
@@ -189,7 +194,7 @@ class Call:
             raise result.refused
         failed = self.failed = result.failed
         metered = failed.metered if failed is not None else result.answer.metered if result.answer is not None else Metered()
-        warnings = () if result.answer is None else result.answer.warnings
+        warnings = (*metered.warnings, *(() if result.answer is None else result.answer.warnings))
         self._record("completed" if failed is None else "failed", metered, result.latency_ms, warnings)
         if failed is None:
             plain = result.value if self.asked.output is None else self.asked.output.plain(result.value)
@@ -205,6 +210,9 @@ class Call:
             self._record("interrupted", Metered(), (time.perf_counter() - started) * 1000, ())
 
     def _record(self, status: recording.Status, metered: Metered, latency_ms: float, warnings: tuple[str, ...]) -> None:
+        scope = current.get()
+        if self._is_checkpoint and isinstance(scope, CallScope):
+            scope.held = []
         recording.record(self.name, self.asked.model, self._chosen, metered, latency_ms, status, warnings, self._redactor)
 
 

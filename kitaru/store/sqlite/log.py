@@ -168,7 +168,7 @@ class SQLiteLog:
             ) from error
         return member.dropped
 
-    def delete(self, exec_id: str) -> None:
+    def delete(self, exec_id: str) -> bool:
         """Remove a finished execution. See EventLog.delete."""
         try:
             self.writer.commit(Delete(exec_id, self._live))
@@ -182,7 +182,7 @@ class SQLiteLog:
                     f"whether execution {exec_id} was deleted is not known ({error}); check the disk, then try again",
                     code="outcome-unknown",
                 ) from error
-        self.shrink()
+        return self.shrink()
 
     def shrink(self) -> bool:
         """Empty the WAL, so that what was deleted is in no file any more. False: somebody still reads what was before."""
