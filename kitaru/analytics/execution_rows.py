@@ -79,7 +79,6 @@ CLEAR = (
     "DELETE FROM executions WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))",
     "DELETE FROM tags WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))",
 )
-CLEAR_DETAILS = "DELETE FROM details WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))"
 
 _READ = """SELECT json_group_array(number), json_group_array(project), json_group_array(flow_id),
     json_group_array(stack), json_group_array(status), json_group_array(started_at), json_group_array(ended_at),
