@@ -83,7 +83,9 @@ def test_any_question_beside_writers_and_killed_builders_has_the_oracles_answer(
             writer.kill()
         compose.close_log(choice)
     assert all(line["executions"] for writer in writers for line in writer.said())
-    assert {0, -9} <= set(ended), "no builder was killed, or none ended well"
+    assert ended, "no builder was begun"
+    if questions > 100:  # few builders need not meet both ends
+        assert {0, -9} <= set(ended), "no builder was killed, or none ended well"
     assert len(bases) > 2
 
 
