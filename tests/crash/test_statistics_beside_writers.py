@@ -52,7 +52,6 @@ def killed_builders(store: Path, chance: Random) -> Generator[list[int]]:
         thread.join()
 
 
-@pytest.mark.timeout(300)
 @tiers("questions", 100, 2_000)
 def test_any_question_beside_writers_and_killed_builders_has_the_oracles_answer(
     questions: int, seed: int, chance: random.Random, forkserver: ForkServer, folder: Path, monkeypatch: pytest.MonkeyPatch
