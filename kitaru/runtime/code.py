@@ -195,8 +195,13 @@ def _named_flow(module: ModuleType, qualname: str, target: str) -> Flow[..., obj
     return found
 
 
+def _file_of(module: ModuleType) -> str:
+    """Its real path; of a built-in module, which has none, what no flow's file is."""
+    return os.path.realpath(getattr(module, "__file__", None) or os.devnull)
+
+
 def _flows_there(module: ModuleType) -> str:
-    file = os.path.realpath(module.__file__ or "")
+    file = _file_of(module)
     there = sorted(name for (known, name, _) in flows if os.path.realpath(known) == file)
     return f"flows there: {', '.join(there) or 'none'}"
 
@@ -215,7 +220,7 @@ def _find(qualname: str, flow_name: str | None, is_there: Callable[[str], bool])
 def _flow_in(module: ModuleType, qualname: str, flow_name: str | None) -> Flow[..., object] | None:
     from kitaru.runtime.flow import Flow
 
-    file = os.path.realpath(module.__file__ or "")
+    file = _file_of(module)
     here = _find(qualname, flow_name, lambda known: os.path.realpath(known) == file)
     if here is not None:
         return here

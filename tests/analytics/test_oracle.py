@@ -89,7 +89,6 @@ def campaign(seed: int, store: Asked, rng: Random, population: stories.Populatio
             raise
 
 
-@pytest.mark.timeout(600)
 @tiers("questions", 400, 5_000)
 def test_any_question_to_a_store_in_memory_has_the_oracles_answer(questions: int) -> None:
     for place in range(questions // BATCH):
@@ -99,7 +98,6 @@ def test_any_question_to_a_store_in_memory_has_the_oracles_answer(questions: int
         log.close()
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("limits", "offset"), [(LIMITS, 1), (BASED, 2), (ALWAYS_NEW, 3)], ids=["rows", "base", "bases"])
 @tiers("questions", 200, 5_000)
 def test_any_question_to_a_store_on_disk_has_the_oracles_answer(

@@ -87,7 +87,7 @@ def test_watching_what_is_not_there_ends(run: Run, ended: str, folder: Path, wor
     check(run("executions", "watch", f"x{word}"), folder, [word])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(inside | st.sampled_from([*" ".join(REAL).split(), "-o", "json", "--where"]), max_size=6))
 def test_any_line_at_all_is_survived(run: Run, ended: str, folder: Path, words: list[str]) -> None:
     if not LIVE & {*words, " ".join(words[:2])}:

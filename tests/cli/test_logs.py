@@ -172,7 +172,7 @@ def test_an_execution_without_logs_says_so(log: EventLog, run: Run) -> None:
     assert "has no logs" in ran.err
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(max_size=60), st.text(max_size=20), st.integers(0, 2), st.sampled_from(["text", "json", "jsonl", "csv"]))
 def test_no_stored_text_moves_a_terminal_or_breaks_a_line(
     log: EventLog, capsys: pytest.CaptureFixture[str], message: str, name: str, verbose: int, form: str

@@ -69,7 +69,7 @@ QUIET = [tool for tool in TOOLS if tool.name.rpartition("_")[2] not in STARTERS]
 LOUD = [tool for tool in TOOLS if tool.name.rpartition("_")[2] in STARTERS]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @pytest.mark.parametrize("tool", QUIET, ids=lambda tool: tool.name)
 @given(data=st.data())
 def test_every_tool_answers_whatever_it_is_sent(desk: Desk, tool: Tool, data: st.DataObject) -> None:

@@ -102,6 +102,7 @@ def test_a_file_named_like_a_library_does_not_hide_it(tmp_path: Path) -> None:
         "no/such/file.py:flow",
         "no_such_module_anywhere:flow",
         "no.such.module:flow",
+        "time:day",  # built in: it has no file
         ".relative:flow",
         "..:flow",
         "a b:flow",

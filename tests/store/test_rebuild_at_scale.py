@@ -15,6 +15,7 @@ from kitaru.compose import projectors
 from kitaru.domain import commands as c
 from kitaru.domain import events as e
 from kitaru.domain.errors import FailureOrigin
+from kitaru.domain.usage import UsageFigures
 from kitaru.store.sqlite.connection import database_path
 from kitaru.store.sqlite.log import SQLiteLog
 
@@ -59,7 +60,7 @@ def fill(log: SQLiteLog) -> None:
             [e.ExecutionFailed(at=at, origin=FailureOrigin.USER_CODE, exception_type="E", message=payload("no"))],
             [],
         ]
-        append(log, head, [*keyed(number, at), *more, *endings[number % 4]])
+        append(log, head, [*keyed(number, at), *used(number, at), *more, *endings[number % 4]])
         if number % 8 == 1:
             log.erase(head.exec_id, "me", at)
         elif number % 8 == 2:
@@ -75,6 +76,14 @@ def keyed(number: int, at: int) -> Iterator[e.Event]:
             yield event.model_copy(update={"reuse_key": f"{number}.{event.call}"})
         else:
             yield event
+
+
+def used(number: int, at: int) -> Iterator[e.Event]:
+    """What the last call but one of every third says of a model, while it runs."""
+    if number % 3 == 0:
+        figures = UsageFigures(model=f"m{number % 5}", input_tokens=number, total_tokens=number, actual_cost=number * 7)
+        record = payload({"record_id": "r"})
+        yield e.LLMUsageRecorded(at=at, call=CALLS, attempt=1, record_id="r", record=record, figures=figures)
 
 
 def dumped(folder: str) -> dict[str, tuple[int, str]]:
