@@ -60,8 +60,8 @@ _CHECKPOINT = "CHECKPOINT"
 def build(reads: Reads, place: str, family: Family, *, waits: bool = True) -> Generation | None:
     """Build what a store's base lacks, unless it lacks nothing; the newest generation, or None.
 
-    None: another process builds and this one was not to wait, or the store was rebuilt, or something was deleted or erased
-    meanwhile. Raises OSError.
+    None: another process builds and this one was not to wait, or the store was rebuilt meanwhile. Raises OSError, also when
+    somebody deleted or erased what may have been read, and took the unfinished file away.
     """
     with _building(place, waits=waits) as is_alone:
         if not is_alone:
@@ -80,7 +80,7 @@ def build(reads: Reads, place: str, family: Family, *, waits: bool = True) -> Ge
         finally:
             generations.remove_unfinished(place)
         with reads.snapshot() as moment:
-            is_fit = generations.fits(moment, origin) and not _has_forgotten(moment, origin.position)
+            is_fit = generations.fits(moment, origin)
             holds_more = previous is not None and _has_forgotten(moment, previous.origin.position)
         if not is_fit:
             generations.remove(made)
@@ -90,10 +90,7 @@ def build(reads: Reads, place: str, family: Family, *, waits: bool = True) -> Ge
 
 
 def _has_forgotten(moment: Reads, position: int) -> bool:
-    """Whether something was deleted or erased after a position: what was read before may hold it.
-
-    Who deletes removes all generations afterwards, so one that is made meanwhile goes either there or here.
-    """
+    """Whether something was deleted or erased after a position: what was built before holds it."""
     return bool(moment.query(_FORGOTTEN, (position,)))
 
 

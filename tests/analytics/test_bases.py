@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from kitaru.analytics.engine import close_statistics
 from kitaru.analytics.generations import Generation
 from kitaru.compose import backup_store, close_logs, open_log, rebuild_store
 from kitaru.settings import StoreChoice
-from kitaru.store.log import EventLog
+from kitaru.store.log import EventLog, Reads
 from kitaru.store.read import open_store
 from tests.analytics.conftest import ALWAYS_NEW, BASED
 from tests.analytics.counting import Place, counts
@@ -232,6 +233,28 @@ def test_forgetting_removes_every_generation(place: Place, folder: str) -> None:
     generations.forget(folder)
     assert files(folder) == []
     assert counts(place, "status") == {"completed": 2, "running": 1}
+
+
+def test_a_builder_whose_work_was_taken_away_fails_and_leaves_nothing(place: Place, folder: str) -> None:
+    """Who deletes an execution does so while a builder may have read it."""
+
+    class Taking:
+        """A store whose third moment comes after somebody has deleted."""
+
+        def __init__(self, reads: Reads) -> None:
+            self.store_id, self.moments, self._reads = reads.store_id, 0, reads
+
+        def snapshot(self) -> AbstractContextManager[Reads]:
+            self.moments += 1
+            if self.moments == 3:
+                generations.forget(folder)
+            return self._reads.snapshot()
+
+    run(place.log)
+    with pytest.raises(OSError, match="No such file"):
+        build(Taking(place.log), os.path.join(folder, "statistics"), "executions")  # type: ignore[arg-type]
+    assert [path.name for path in Path(folder, "statistics").iterdir()] == ["build.lock"]
+    assert counts(place) == {(): 4}
 
 
 def test_a_folder_that_cannot_be_written_is_asked_with_a_base_that_nobody_keeps(log: EventLog, folder: str) -> None:
