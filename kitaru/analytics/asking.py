@@ -25,14 +25,26 @@ _TABLES = {"executions": "executions", "checkpoints": "calls", "llm_usage": "usa
 class Scene(NamedTuple):
     """What a statement has to know of the store: the flows a filter means, the zone's shifts, the keys that were read.
 
-    `parts`: where the subject's rows are, BASE, TAIL or both. `has_base`: there is a base of executions.
+    `parts`: where the subject's rows are. `has_base`: there is a base of executions.
     """
 
     flows: Sequence[str]
     shifts: tuple[Shift, ...]
     keys: Mapping[str, Key]
-    parts: Sequence[int]
+    parts: Sequence[Part]
     has_base: bool
+
+
+class Part(NamedTuple):
+    """Rows of the subject: those of the base or of the tail, from one execution's number on, up to before another's.
+
+    `has_changed`: some of the base's executions among them have changed, and are not to be counted here.
+    """
+
+    place: int
+    since: int | None = None
+    until: int | None = None
+    has_changed: bool = False
 
 
 def values_of(query: Query) -> list[Value]:
@@ -66,7 +78,7 @@ def ask(query: Query, scene: Scene) -> Statement:
         before, after = w.AGGREGATES[metric.aggregation]
         made.say(w.COMMA, before, values.index(_value_of(metric)), after)
     for place, part in enumerate(scene.parts):
-        made.say(w.UNION if place else w.FROM_PARTS).add(_Part(query, scene, part).select(values))
+        made.say(w.UNION if place else w.FROM_PARTS).add(_Rows(query, scene, part).select(values))
     if not query.groupings:
         return made.say(w.END)
     made.say(w.GROUP_BY)
@@ -75,13 +87,14 @@ def ask(query: Query, scene: Scene) -> Statement:
     return made
 
 
-class _Part:
-    """The rows of one part: of the base, or of the tail."""
+class _Rows:
+    """The rows of one part, grouped by nothing yet."""
 
-    def __init__(self, query: Query, scene: Scene, part: int) -> None:
+    def __init__(self, query: Query, scene: Scene, part: Part) -> None:
         self._asked = query
         self._scene = scene
-        self._part = part
+        self._bounds = part
+        self._part = part.place
         table = _TABLES[query.subject]
         is_tagged = any(grouping.dimension == "tag" for grouping in query.groupings)
         self._has_own_tag = is_tagged and table == "executions"
@@ -100,7 +113,7 @@ class _Part:
         for place, value in enumerate(values):
             made.add(self._value(value)).say(w.AS_VALUE, place, w.COMMA)
         made.say(w.ONE, w.FROM[self._table][self._part])
-        if self._part == BASE:
+        if self._bounds.has_changed:
             made.say(w.UNCHANGED[self._table])
         if self._joins_tags:
             made.say(w.JOIN_TAGS, *((w.TAGS_OF_BASE,) if self._scene.has_base else ()), w.ON_TAGS)
@@ -150,7 +163,14 @@ class _Part:
         return Statement().say(w.DIMENSIONS[grouping.dimension])
 
     def _time(self, granularity: str) -> Statement:
-        """The number of an hour, day, week or month of the zone, counted from the year 1."""
+        """The number of an hour, day or week of the zone, counted from the year 1; of a month, its year times 12 too."""
+        unit = self._clock(UNITS[granularity])
+        if granularity == "month":
+            return Statement().say(w.YEAR).add(unit).say(w.AND_MONTH).add(unit).say(w.MONTH_END)
+        return Statement().say(w.TIME_OPEN).add(unit).say(w.TIME_END)
+
+    def _clock(self, unit: int) -> Statement:
+        """What the clock of the zone shows, from the year 1, in units of so many seconds; it begins inside of two braces."""
         shifts = self._scene.shifts
         fine = 0 if are_quarters(shifts) else 1
         scale, start = ((QUARTER, 1), YEAR_ONE // QUARTER) if fine == 0 else ((1, SECOND), 0)
@@ -159,7 +179,7 @@ class _Part:
         def units(seconds: int) -> int:
             return seconds // scale[0] * scale[1]
 
-        made = Statement().say(w.MONTH_OPEN if granularity == "month" else w.TIME_OPEN, w.TIME_COLUMNS[fine])
+        made = Statement().say(w.TIME_COLUMNS[fine])
         if len(shifts) == 1:
             made.say(w.SHIFT[fine]).give(first + units(shifts[0].offset))
         else:
@@ -168,7 +188,7 @@ class _Part:
                 made.say(w.WHEN, w.TIME_COLUMNS[fine], w.BEFORE[fine])
                 made.give(start + units(after.since), first + units(shift.offset))
             made.say(w.OTHERWISE[fine]).give(first + units(shifts[-1].offset))
-        return made.say(w.DIVIDED, units(UNITS[granularity]), w.MONTH_END if granularity == "month" else w.TIME_END)
+        return made.say(w.DIVIDED, units(unit))
 
     def _value(self, value: Value) -> Statement:
         source, key, is_distinct = value
@@ -189,6 +209,10 @@ class _Part:
     def _where(self) -> Statement:
         filters = self._asked.filters
         made = Statement().say(w.WHERE, w.PROJECT).give(filters.project)
+        if self._bounds.since is not None:
+            made.say(w.AND, w.FROM_NUMBER).give(self._bounds.since)
+        if self._bounds.until is not None:
+            made.say(w.AND, w.BEFORE_NUMBER).give(self._bounds.until)
         if filters.flow is not None:
             made.say(w.AND).add(_listed(w.FLOW, self._scene.flows))
         if filters.statuses:

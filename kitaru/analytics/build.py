@@ -25,8 +25,10 @@ from kitaru.analytics.statement import sentence
 from kitaru.analytics.words import ADD_EXECUTIONS, CREATE_EXECUTIONS
 from kitaru.store.log import Reads
 
-_SLICES: Mapping[Family, int] = {"executions": 20_000, "steps": 4_000}
+_SLICES: Mapping[Family, int] = {"executions": 20_480, "steps": 4_096}
 """Executions that are read in one moment."""
+_COMMITTED: Mapping[Family, int] = {"executions": 6, "steps": 12}
+"""Slices in a transaction. Six are a whole row group of DuckDB's: part of one would be written again by each commit."""
 _MOST_CHANGED = 0.4
 """What part of the executions may have changed for the rest to be worth copying."""
 _LOCK = "build.lock"
@@ -131,7 +133,6 @@ class _Builder:
                 self._keys = {row[1]: Key(row[0], row[0], row[2], row[3]) for row in duck.execute(_PREVIOUS_KEYS).fetchall()}
                 if not self._keys.keys() >= set(common[: keys.MOST_COLUMNS // 2]):
                     previous = None
-            duck.execute(_BEGIN)
             if previous is None:
                 self._keys = {key: Key(place, place) for place, key in enumerate(common)}
                 self._create(duck)
@@ -142,7 +143,6 @@ class _Builder:
             if self._is_of_executions:
                 duck.execute(keys.CREATE_KEYS)
                 keys.keep_keys(duck, self._keys)
-            duck.execute(_COMMIT)
             duck.execute(_CHECKPOINT)
         finally:
             duck.close()
@@ -152,8 +152,7 @@ class _Builder:
         return [int(str(row[0])) for row in rows]
 
     def _create(self, duck: Duck) -> None:
-        for statement in execution_rows.CREATE_LANDING:
-            duck.execute(statement)
+        duck.execute(execution_rows.CREATE_LANDING)
         duck.execute(step_rows.CREATE_LANDING)
         duck.execute(keys.CREATE_LANDED_VALUES)
         if self._is_of_executions:
@@ -165,8 +164,7 @@ class _Builder:
                 duck.execute(statement)
 
     def _copy(self, duck: Duck, changed: Sequence[int]) -> None:
-        for statement in execution_rows.CREATE_LANDING:
-            duck.execute(statement)
+        duck.execute(execution_rows.CREATE_LANDING)
         duck.execute(step_rows.CREATE_LANDING)
         duck.execute(keys.CREATE_LANDED_VALUES)
         duck.execute(_CHANGES)
@@ -179,18 +177,27 @@ class _Builder:
                 duck.execute(statement)
 
     def _fill(self, duck: Duck, numbers: Sequence[int], *, whole: bool) -> None:
-        size = _SLICES["executions" if self._is_of_executions else "steps"]
-        for start in range(0, len(numbers), size):
-            some = numbers[start : start + size]
+        family: Family = "executions" if self._is_of_executions else "steps"
+        size = _SLICES[family]
+        duck.execute(_BEGIN)
+        for place, start in enumerate(range(0, len(numbers), size), 1):
             with self._reads.snapshot() as moment:
-                if self._is_of_executions:
-                    execution_rows.land(moment, duck, execution_rows.array(some))
-                    execution_rows.add_details(moment, duck, execution_rows.array(some))
-                    duck.execute(keys.DROP_VALUES)
-                    keys.read_values(moment, duck, self._keys, some, whole=whole)
-                    duck.execute(sentence(keys.with_columns(ADD_EXECUTIONS, range(len(self._keys))).words))
-                else:
-                    step_rows.add(moment, duck, execution_rows.array(some), has_events=True)
+                self._take(duck, moment, numbers[start : start + size], whole=whole)
+            if place % _COMMITTED[family] == 0:
+                duck.execute(_COMMIT)
+                duck.execute(_BEGIN)
+        duck.execute(_COMMIT)
+
+    def _take(self, duck: Duck, moment: Reads, numbers: Sequence[int], *, whole: bool) -> None:
+        some = execution_rows.array(numbers)
+        if not self._is_of_executions:
+            step_rows.add(moment, duck, some, has_events=True)
+            return
+        execution_rows.land(moment, duck, some)
+        execution_rows.add_details(moment, duck, some)
+        duck.execute(keys.CREATE_LANDED_VALUES)
+        keys.read_values(moment, duck, self._keys, numbers, whole=whole)
+        duck.execute(sentence(keys.with_columns(ADD_EXECUTIONS, range(len(self._keys))).words))
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from kitaru.analytics.connection import Duck
 from kitaru.store.log import Reads
 
-CREATE_LANDING = (
-    """CREATE TEMP TABLE landed (
+CREATE_LANDING = """CREATE TEMP TABLE landed (
         number INTEGER NOT NULL,
         project VARCHAR NOT NULL,
         flow_id VARCHAR NOT NULL,
@@ -43,28 +42,7 @@ CREATE_LANDING = (
         llm_incurred_output_tokens BIGINT,
         llm_reused_input_tokens BIGINT,
         llm_reused_output_tokens BIGINT
-    )""",
-    """CREATE TEMP TABLE landed_usage (
-        number INTEGER NOT NULL,
-        llm_usage_record_count BIGINT NOT NULL,
-        llm_incurred_usage_record_count BIGINT NOT NULL,
-        llm_reused_usage_record_count BIGINT NOT NULL,
-        llm_total_tokens BIGINT NOT NULL,
-        llm_incurred_total_tokens BIGINT NOT NULL,
-        llm_reused_total_tokens BIGINT NOT NULL,
-        llm_actual_cost_usd BIGINT NOT NULL,
-        llm_estimated_cost_usd BIGINT NOT NULL,
-        llm_display_cost_usd BIGINT NOT NULL,
-        llm_records_without_cost_count BIGINT NOT NULL,
-        llm_input_tokens BIGINT NOT NULL,
-        llm_output_tokens BIGINT NOT NULL,
-        llm_incurred_input_tokens BIGINT NOT NULL,
-        llm_incurred_output_tokens BIGINT NOT NULL,
-        llm_reused_input_tokens BIGINT NOT NULL,
-        llm_reused_output_tokens BIGINT NOT NULL
-    )""",
-    "CREATE TEMP TABLE landed_tags (number INTEGER NOT NULL, tag VARCHAR NOT NULL)",
-)
+    )"""
 """Where a slice of rows is put first. `quarter` counts quarters of an hour since the year 1. Times are microseconds, costs
 whole numbers of 10^-10 USD; what begins with `llm_` is NULL where there are no usage records.
 """
@@ -97,22 +75,21 @@ CREATE_DETAILS = """CREATE TABLE details (
     )"""
 """What only the export takes: in the base, not in the tail. Metadata and texts of failures are the codec's JSON."""
 
-_LEAVE = ("DELETE FROM landed", "DELETE FROM landed_tags", "DELETE FROM landed_usage")
 CLEAR = (
     "DELETE FROM executions WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))",
     "DELETE FROM tags WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))",
 )
-CLEAR_DETAILS = "DELETE FROM details WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))"
 
 _READ = """SELECT json_group_array(number), json_group_array(project), json_group_array(flow_id),
     json_group_array(stack), json_group_array(status), json_group_array(started_at), json_group_array(ended_at),
     json_group_array(waited), json_group_array(checkpoint_count), json_group_array(attempt_count),
     json_group_array(cached_step_count), json_group_array(artifact_count)
     FROM executions WHERE number IN (SELECT value FROM json_each(?))"""
-_LAND = """INSERT INTO landed
+_LAND = """CREATE OR REPLACE TEMP TABLE landed AS
     SELECT number, project, flow_id, stack, status, started_at,
-        (least(greatest(started_at, -62135596800000000), 253402300799999999) + 62135596800000000) // 900000000,
-        ended_at - started_at, waited, checkpoint_count, attempt_count, cached_step_count, artifact_count,
+        CAST((least(greatest(started_at, -62135596800000000), 253402300799999999) + 62135596800000000) // 900000000
+            AS INTEGER) AS quarter,
+        ended_at - started_at AS duration, waited, checkpoint_count, attempt_count, cached_step_count, artifact_count,
         landed_usage.* EXCLUDE (number)
     FROM (SELECT unnest(from_json(?, '["INTEGER"]')) AS number, unnest(from_json(?, '["VARCHAR"]')) AS project,
         unnest(from_json(?, '["VARCHAR"]')) AS flow_id, unnest(from_json(?, '["VARCHAR"]')) AS stack,
@@ -131,20 +108,30 @@ _READ_USAGE = """SELECT json_group_array(number),
     json_group_array(incurred_input_tokens), json_group_array(incurred_output_tokens),
     json_group_array(reused_input_tokens), json_group_array(reused_output_tokens)
     FROM llm_usage WHERE number IN (SELECT value FROM json_each(?))"""
-_LAND_USAGE = """INSERT INTO landed_usage
-    SELECT unnest(from_json(?, '["INTEGER"]')),
-        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
-        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
-        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
-        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
-        unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')), unnest(from_json(?, '["BIGINT"]')),
-        unnest(from_json(?, '["BIGINT"]'))"""
+_LAND_USAGE = """CREATE OR REPLACE TEMP TABLE landed_usage AS
+    SELECT unnest(from_json(?, '["INTEGER"]')) AS number,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_usage_record_count,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_incurred_usage_record_count,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_reused_usage_record_count,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_total_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_incurred_total_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_reused_total_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_actual_cost_usd,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_estimated_cost_usd,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_display_cost_usd,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_records_without_cost_count,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_input_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_output_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_incurred_input_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_incurred_output_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_reused_input_tokens,
+        unnest(from_json(?, '["BIGINT"]')) AS llm_reused_output_tokens"""
 ADD = "INSERT INTO executions SELECT * FROM landed"
 
 _READ_TAGS = """SELECT json_group_array(number), json_group_array(tag) FROM execution_tags
     WHERE number IN (SELECT value FROM json_each(?))"""
-_LAND_TAGS = """INSERT INTO landed_tags
-    SELECT unnest(from_json(?, '["INTEGER"]')), unnest(from_json(?, '["VARCHAR"]'))"""
+_LAND_TAGS = """CREATE OR REPLACE TEMP TABLE landed_tags AS
+    SELECT unnest(from_json(?, '["INTEGER"]')) AS number, unnest(from_json(?, '["VARCHAR"]')) AS tag"""
 _ADD_TAGS = "INSERT INTO tags SELECT landed.*, tag FROM landed LEFT JOIN landed_tags USING (number)"
 
 _READ_DETAILS = """SELECT json_group_array(e.number), json_group_array(exec_id), json_group_array(flow_name),
@@ -164,16 +151,9 @@ _ADD_DETAILS = """INSERT INTO details
         unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]')), unnest(from_json(?, '["VARCHAR"]'))"""
 
 
-_NOTHING = "[]"
-
-
 def land(moment: Reads, duck: Duck, numbers: str) -> None:
     """Bring the rows of some executions, a JSON array of their numbers, as far as `landed` and `tags`."""
-    for statement in _LEAVE:
-        duck.execute(statement)
-    usage = moment.query(_READ_USAGE, (numbers,))[0]
-    if usage[0] != _NOTHING:
-        duck.execute(_LAND_USAGE, usage)
+    duck.execute(_LAND_USAGE, moment.query(_READ_USAGE, (numbers,))[0])
     duck.execute(_LAND, moment.query(_READ, (numbers,))[0])
     duck.execute(_LAND_TAGS, moment.query(_READ_TAGS, (numbers,))[0])
     duck.execute(_ADD_TAGS)

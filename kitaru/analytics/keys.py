@@ -29,13 +29,12 @@ CREATE_VALUES = """CREATE TABLE key_values (
         slot INTEGER NOT NULL, number INTEGER NOT NULL, label VARCHAR NOT NULL, number_value DOUBLE, exact BIGINT
     )"""
 """`exact` is a whole number that a double may not hold."""
-CREATE_LANDED_VALUES = """CREATE TEMP TABLE key_values (
+CREATE_LANDED_VALUES = """CREATE OR REPLACE TEMP TABLE key_values (
         slot INTEGER NOT NULL, number INTEGER NOT NULL, label VARCHAR NOT NULL, number_value DOUBLE, exact BIGINT
     )"""
 CREATE_KEYS = "CREATE TABLE keys (slot INTEGER NOT NULL, key VARCHAR NOT NULL, has_floats BOOLEAN, has_big BOOLEAN)"
 CLEAR_VALUES = "DELETE FROM key_values WHERE number IN (SELECT unnest(from_json(?, '[\"INTEGER\"]')))"
 DROP_SLOT = "DELETE FROM key_values WHERE slot = ?"
-DROP_VALUES = "DELETE FROM key_values"
 _KEEP_KEY = "INSERT INTO keys VALUES (?, ?, ?, ?)"
 _BASE_KEYS = "SELECT slot, key, has_floats, has_big FROM base.keys ORDER BY slot"
 

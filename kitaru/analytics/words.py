@@ -12,7 +12,6 @@ COMMA: Final = ", "
 AS_GROUP: Final = " AS g"
 AS_VALUE: Final = " AS v"
 GROUP: Final = "g"
-VALUE: Final = "v"
 COUNT: Final = "count(*)"
 FROM_PARTS: Final = " FROM ("
 UNION: Final = " UNION ALL "
@@ -81,7 +80,8 @@ TIME_COLUMNS: Final = ("s.quarter", "least(greatest(s.started_at, -6213559680000
 """Quarters of an hour since the year 1, and microseconds since 1970 as far as calendars go."""
 TIME_OPEN: Final = "CAST(("
 TIME_END: Final = " AS BIGINT)"
-MONTH_OPEN: Final = "datesub('month', DATE '0001-01-01', DATE '0001-01-01' + CAST(("
+YEAR: Final = "year(DATE '0001-01-01' + CAST(("
+AND_MONTH: Final = " AS INTEGER)) * 12 + month(DATE '0001-01-01' + CAST(("
 MONTH_END: Final = " AS INTEGER))"
 SHIFT: Final = (" + CAST(? AS INTEGER)", " + CAST(? AS BIGINT)")
 CASE: Final = " + CASE"
@@ -181,6 +181,8 @@ NOT_BETWEEN: Final = ("(", " BETWEEN ? AND ?) IS NOT TRUE")
 # --- filters ---
 
 PROJECT: Final = "s.project = ?"
+FROM_NUMBER: Final = "s.number >= ?"
+BEFORE_NUMBER: Final = "s.number < ?"
 FLOW: Final = "s.flow_id IN ("
 STATUS: Final = "s.status IN ("
 STACK: Final = "s.stack = ?"

@@ -75,7 +75,10 @@ def are_quarters(shifts: tuple[Shift, ...]) -> bool:
 
 
 def seconds_of(granularity: str, number: int) -> int:
-    """Where the hour, day, week or month of a number begins, in seconds since 1970. They are counted from the year 1."""
+    """Where an hour, day, week or month begins, in seconds since 1970: one of a number from the year 1, a month its year
+    times 12 and its own number.
+    """
     if granularity == "month":
-        return (date(min(number // 12 + 1, 9999), number % 12 + 1, 1).toordinal() - 1) * DAY - YEAR_ONE
+        year, month = divmod(number - 1, 12)
+        return (date(min(max(year, 1), 9999), month + 1, 1).toordinal() - 1) * DAY - YEAR_ONE
     return number * UNITS[granularity] - YEAR_ONE

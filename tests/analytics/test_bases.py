@@ -275,3 +275,17 @@ def test_a_key_of_the_base_is_followed_in_the_tail(log: EventLog, folder: str) -
     assert counts(place, where={"n": {"<": 1}}) == {(): 2}
     assert counts(place, ["tag", "metadata:tier"], where={"n": {">=": 118}}) == {(None, "t1"): 1, (None, "t2"): 1}
     assert counts(place, "metadata:tier", subject="checkpoints") == {}
+
+
+@pytest.mark.parametrize("changed", [1, 20, 35, 40])
+def test_only_what_changed_is_taken_from_the_tail(log: EventLog, folder: str, changed: int) -> None:
+    heads = [run(log, seconds=None, tags=(f"t{number % 2}",), metadata={"k": number % 2}) for number in range(40)]
+    place = Place(log, folder, BASED)
+    asked = ("status", "tag", "metadata:k", ["status", "tag", "metadata:k"])
+    assert counts(place, "status") == {"running": 40}
+    end(log, heads[changed - 1], 9)
+    log.delete(end(log, heads[-2], 9).exec_id)
+    run(log)
+    found = [counts(place, group_by) for group_by in asked]
+    assert found[0] == {"running": 38, "completed": 2}
+    assert found == [counts(place._replace(limits=LIMITS), group_by) for group_by in asked]
