@@ -486,7 +486,12 @@ WORKER = """
 
     logging.basicConfig(level=logging.INFO)
     worker = Worker(open_log(resolve_store()), "default", concurrency=int(sys.argv[1]))
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+
+    def stop(*_):
+        worker.stop()
+        os.write(1, b"stopping\\n")
+
+    signal.signal(signal.SIGTERM, stop)
     print("working", flush=True)
     worker.run()
     """
@@ -542,6 +547,8 @@ def test_sigterm_hands_what_runs_to_another_worker(
     until(log, (tmp_path / "began-1").exists)
     workers(1)
     old.send_signal(signal.SIGTERM)
+    assert old.stdout is not None
+    assert old.stdout.readline() == "stopping\n"  # before that, what it runs may well come to its end
     (tmp_path / "go").touch()
     assert old.wait(PATIENCE) == 0
     until(log, lambda: status(log, exec_id) == "completed")
