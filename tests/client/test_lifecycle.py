@@ -173,7 +173,7 @@ def test_a_damaged_row_without_events_to_read_it_from_is_an_error(
     close_logs()
     damaged(choice, "execution_details", "tags = '['", head)
     damaged(choice, "executions", "exec_id = 'another'", head)
-    with pytest.raises(KitaruBackendError, match="row of execution 'another' is damaged.*kitaru store rebuild") as raised:
+    with pytest.raises(KitaruBackendError, match=r"row of execution 'another' is damaged.*kitaru store rebuild") as raised:
         client.executions.list()
     assert raised.value.code == "store-corrupt"
 
