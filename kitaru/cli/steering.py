@@ -239,7 +239,7 @@ def _shown(asked: _Bulk, items: list[BulkItem]) -> int:
             )
             for item in items
         ]
-        output.print_table(("Execution", "Flow", "Status", "Outcome", "Note"), rows, ("Note",))
+        output.print_table(("Execution", "Flow", "Status", "Outcome", "Note"), rows, below="Note")
     else:
         output.tell("no executions match")
     return _code(asked, items)
