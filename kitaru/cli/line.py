@@ -1,6 +1,6 @@
 """The line that a command shares with the flows of its process: first what begins, then how far it is.
 
-On a terminal it stands below what flows print, gives way when they print more, and never goes over a line that has not ended.
+On a terminal it stands below what flows print, gives way when they print more, and goes over no line that has not ended.
 """
 
 from __future__ import annotations
