@@ -15,6 +15,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from kitaru.domain.errors import shortened
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -280,4 +282,4 @@ def fail(kind: str, code: str, message: str) -> None:
         error = {"type": kind, "code": code, "message": message}
         print(dumped({"command": _current.command, "error": error}), file=sys.stderr, flush=True)
     else:
-        tell(f"Error: {message}")
+        tell(f"Error: {shortened(message)}")

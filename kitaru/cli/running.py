@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kitaru.cli import follow, foreground, output, render
+from kitaru.cli import completing, follow, foreground, output, render
 from kitaru.cli.options import Detach, Format, Project, Store, absence, client_for
 from kitaru.cli.output import Output
 from kitaru.cli.typed import read_object
@@ -23,7 +23,9 @@ def run(
         str | None, typer.Option("--input", "-i", help="The flow's inputs: a JSON object, or @FILE with one.")
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag for this execution.")] = None,
-    stack: Annotated[str | None, typer.Option("--stack", help="Where it runs: local or worker.")] = None,
+    stack: Annotated[
+        str | None, typer.Option("--stack", help="Where it runs: local or worker.", autocompletion=completing.stacks)
+    ] = None,
     detach: Detach = False,
     store: Store = None,
     project: Project = None,
