@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from kitaru.compose import close_logs
 from kitaru.domain import events as e
 from kitaru.domain.usage import UsageFigures
 from kitaru.store.log import EventLog
+from tests.cli import commands
 from tests.cli.conftest import Run
 from tests.client.recording import append, completed, failure, opened, started, value, wait
 
@@ -55,6 +59,21 @@ def test_list_is_newest_first_with_a_count(run: Run, log: EventLog) -> None:
     ran = run("executions", "list", "-o", "json")
     assert (ran.json["command"], ran.json["count"]) == ("executions.list", 3)
     assert [item["exec_id"] for item in ran.json["items"]] == ids[::-1]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_a_row_that_cannot_be_read_is_told_on_stderr_and_hides_nothing(folder: Path, log: EventLog, form: str) -> None:
+    heads = [started(log) for _ in range(3)]
+    close_logs()
+    before = commands.run("executions", "list", "-o", form, cwd=folder)
+    with contextlib.closing(sqlite3.connect(folder / ".kitaru" / "kitaru.db")) as db, db:
+        db.execute("UPDATE execution_details SET spec = '{' WHERE number = ?", (heads[1].number,))
+    ran = commands.run("executions", "list", "-o", form, cwd=folder)
+    assert (ran.returncode, ran.stdout) == (0, before.stdout)
+    assert ran.stderr.startswith(f"the read model's row of execution '{heads[1].exec_id}' is damaged")
+    assert "`kitaru store rebuild`" in ran.stderr
+    assert commands.run("store", "rebuild", cwd=folder).returncode == 0
+    assert commands.run("executions", "list", "-o", form, cwd=folder).stderr == ""
 
 
 def test_list_shows_20_unless_told_otherwise(run: Run, log: EventLog) -> None:
@@ -107,9 +126,21 @@ def test_a_condition_whose_value_is_no_json_is_text(run: Run, log: EventLog) -> 
     assert run("executions", "list", "-o", "json", "--where", 'v="1.2.3"').json["count"] == 1
 
 
-@pytest.mark.parametrize("where", ["tier", "= 3", "n ~ 3", "n > [1]", "n=1e999", "n >", "n != ", "n="])
+@pytest.mark.parametrize(
+    "where", ["tier", "= 3", "n ~ 3", "n > [1]", "n=1e999", "n >", "n != ", "n=", "n => 3", "n=<3", " = 3", "== 3", "!= 3"]
+)
 def test_what_is_no_condition_is_exit_2(run: Run, log: EventLog, where: str) -> None:
     assert run("executions", "list", "--where", where).code == 2
+
+
+def test_operators_of_other_languages_mean_what_they_mean_there(run: Run, log: EventLog) -> None:
+    for number in (3, 4):
+        started(log, metadata={"n": number, "tier": "pro" if number == 3 else "free"})
+    for where in ("n == 4", "n==4", "n <> 3", "tier<>pro", "tier == free"):
+        (item,) = run("executions", "list", "-o", "json", "--where", where).json["items"]
+        assert item["metadata"]["n"] == 4, where
+    ran = run("executions", "list", "--where", "n => 3")
+    assert "type n >= 3" in ran.err
 
 
 def test_an_empty_text_is_asked_for_in_quotes(run: Run, log: EventLog) -> None:
