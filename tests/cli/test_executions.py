@@ -139,6 +139,9 @@ def test_an_empty_text_is_asked_for_in_quotes(run: Run, log: EventLog) -> None:
 def test_an_empty_list_names_the_store_on_stderr(run: Run, log: EventLog) -> None:
     ran = run("executions", "list")
     assert (ran.code, ran.out, ran.err) == (0, "", f"no executions yet in {log.location}\n")
+    started(log)
+    ran = run("executions", "list", "--page", "2")
+    assert (ran.code, ran.out, ran.err) == (0, "", f"no executions on that page in {log.location}\n")
 
 
 def test_a_list_of_a_store_that_is_not_there_says_so(run: Run, tmp_path: Path) -> None:
