@@ -265,9 +265,7 @@ def _call(exec_id: str, call: Call, artifacts: Mapping[int, ArtifactRef], load: 
     )
 
 
-def _attempt(
-    exec_id: str, call: int, attempt: Attempt, records: tuple[UsageRecord, ...], load: Load
-) -> CheckpointAttempt:
+def _attempt(exec_id: str, call: int, attempt: Attempt, records: tuple[UsageRecord, ...], load: Load) -> CheckpointAttempt:
     return CheckpointAttempt(
         attempt_id=attempt_id(exec_id, call, attempt.number),
         number=attempt.number,
