@@ -22,6 +22,7 @@ from tests.client.recording import append, completed, opened, started, wait
 from tests.docs.references import commands
 from tests.fuzz import texts
 
+pytestmark = pytest.mark.timeout(300)  # hundreds of commands each, on machines that do other things too
 LIVE = {"worker", "mcp", "executions watch"}
 """They go on until something happens; `watch` is of the one execution that has ended, below."""
 CODES = (0, 1, 2, 3, 4, 5, 6)
