@@ -70,9 +70,9 @@ def keys_of(query: Query) -> list[str]:
 
 def can_take_off(query: Query, keys: Mapping[str, Key]) -> bool:
     """Whether rows can be taken off an answer that has them in it: off counts, and off sums of whole numbers."""
+    floats = {key for key, found in keys.items() if found.has_floats}
     return all(
-        metric.aggregation == "count"
-        or (metric.aggregation == "sum" and not (metric.metadata_key in keys and keys[metric.metadata_key].has_floats))
+        metric.aggregation == "count" or (metric.aggregation == "sum" and metric.metadata_key not in floats)
         for metric in query.metrics
     )
 
