@@ -50,7 +50,8 @@ def conditions(where: list[str]) -> dict[str, dict[str, object]] | None:
             raise KitaruUsageError(f"--where {text!r} is no condition; type 'KEY OP VALUE', such as 'score >= 3'")
         key, operator, given = parts.groups()
         if operator in _OTHERS:
-            raise KitaruUsageError(f"--where {text!r}: there is no operator {operator}; type {key} {_OTHERS[operator]} {given}")
+            meant = f"{key} {_OTHERS[operator]} {given}"
+            raise KitaruUsageError(f"--where {text!r}: there is no operator {operator}; type {meant}")
         if not given:
             raise KitaruUsageError(f"--where {text!r} has no value; type 'KEY OP VALUE', with \"\" for an empty text")
         value: object = given
