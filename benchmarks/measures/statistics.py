@@ -39,9 +39,9 @@ def measure(setting: Setting, wanted: frozenset[str]) -> list[Row]:
         if "P8" in wanted:
             rows += compare(setting, store, columns_of(store), size)
         if "P9" in wanted and size == max(setting.populations):
-            rows += _changed(setting, store, size)
+            rows += _changed(setting, store, columns_of(store), size)
         if "P11" in wanted:
-            rows.append(_export(setting, store, size))
+            rows.append(_export(setting, store, columns_of(store), size))
         if "P13" in wanted:
             rows.append(_memory(store, size))
     return rows
@@ -63,8 +63,11 @@ def compare(setting: Setting, store: Path, columns: Path, size: int) -> list[Row
     return rows
 
 
-def _changed(setting: Setting, store: Path, size: int) -> list[Row]:
-    """Each question of the mark again, on a copy in which executions changed since the base was built."""
+def _changed(setting: Setting, store: Path, columns: Path, size: int) -> list[Row]:
+    """Each question of the mark again, on a copy in which executions changed since the base was built.
+
+    Its answers have to be those over the native columns, with the tag counted in that the changes added.
+    """
     room = setting.room(f"p9-{size}")
     copy = room / "store"
     shutil.copytree(store, copy)
@@ -73,6 +76,9 @@ def _changed(setting: Setting, store: Path, size: int) -> list[Row]:
     rows: list[Row] = []
     with _no_next_base(copy):
         for name in OF_THE_MARK:
+            asked = ("--tags-after", changed) if name == "tag" else (name,)
+            if not are_equal(ask(copy, name), _answer("bare_duckdb", columns, *asked)):
+                raise ContenderError(f"{name} over {size:,} with {changed:,} changed: the answers differ")
             series = _turns(setting, f"p9-{size}", size, {OURS: (store, name), AFTER: (copy, name)})
             what = f"{changed:,} of {size:,} changed since the base: {name}"
             figure = f"{series.seconds(AFTER) * 1000:.2f} ms, before {series.seconds(OURS) * 1000:.2f} ms"
@@ -92,11 +98,12 @@ def _no_next_base(store: Path) -> Generator[None]:
         os.close(descriptor)
 
 
-def _export(setting: Setting, store: Path, size: int) -> Row:
+def _export(setting: Setting, store: Path, columns: Path, size: int) -> Row:
+    """An export beside a COPY; before the first round the files of both are compared."""
     room = setting.room(f"p11-{size}")
     plans = [
-        Plan(OURS, python("benchmarks.contenders.exports", store, room / "ours", "kitaru"), 1),
-        Plan(BARE, python("benchmarks.contenders.exports", store, room / "bare", "bare"), 1),
+        Plan(OURS, python("benchmarks.contenders.exports", store, room / "ours", "kitaru", columns), 1),
+        Plan(BARE, python("benchmarks.contenders.exports", store, room / "bare", "bare", columns), 1),
     ]
     series = take_turns(plans, setting.rounds, room)
     shutil.rmtree(room)
@@ -129,8 +136,8 @@ def ask(store: Path, question: str) -> list[tuple[object, ...]]:
     return _answer("statistics", store, question)
 
 
-def _answer(module: str, place: Path, question: str) -> list[tuple[object, ...]]:
-    said = _run(python(f"benchmarks.contenders.{module}", place, question, "--answer"))
+def _answer(module: str, place: Path, *question: object) -> list[tuple[object, ...]]:
+    said = _run(python(f"benchmarks.contenders.{module}", place, *question, "--answer"))
     return [tuple(row) for row in json.loads(said)]
 
 
