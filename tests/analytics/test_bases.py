@@ -198,6 +198,17 @@ def test_a_base_of_another_layout_is_not_used_and_is_built_anew(place: Place, fo
     assert files(folder) == [path]
 
 
+def test_a_base_that_lacks_a_column_is_thrown_away_and_built_anew(place: Place, folder: str) -> None:
+    close_statistics()
+    (path,) = files(folder)
+    with duckdb.connect(str(path)) as base:
+        base.execute("ALTER TABLE executions DROP COLUMN status")
+    assert counts(place, "status") == {"completed": 2, "running": 1}
+    close_statistics()
+    with duckdb.connect(str(path), read_only=True) as base:
+        assert base.execute("SELECT count(status) FROM executions").fetchall() == [(3,)]
+
+
 TABLES_OF_LAYOUT = {1: "9773536f528bee58"}
 """A digest of every table's columns: where it changes, raise LAYOUT, and add the new one. Released layouts stay."""
 

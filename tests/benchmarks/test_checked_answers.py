@@ -1,5 +1,7 @@
 """The answers that P9 and P11 compare before they take a time: the same where they have to be, else an error."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +9,11 @@ import duckdb
 import pytest
 
 from benchmarks.contenders import exports
-from benchmarks.contenders.questions import ADDED_TAG, QUESTIONS, TAGS_AFTER, Rows, are_equal, changed_numbers, in_order
-from benchmarks.contenders.statistics import ask
+from benchmarks.contenders.questions import ADDED_TAG, QUESTIONS, Rows, are_equal, changed_numbers
+from benchmarks.measures.statistics import ask
 from benchmarks.population import cache
 from benchmarks.population.columns import columns_of
+from benchmarks.rounds import ROOT, python
 from kitaru import KitaruClient
 from kitaru.compose import close_logs, open_log
 from kitaru.domain.commands import ChangeTags
@@ -42,6 +45,12 @@ def files(store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     with KitaruClient(store=str(store)) as client:
         client.export(folder, tables="executions")
     return str(folder / "executions" / "*.parquet")
+
+
+def ask_bare(columns: Path, *asked: object) -> list[Rows]:
+    command = python("benchmarks.contenders.bare_duckdb", columns, *asked, *QUESTIONS)
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [[tuple(row) for row in rows] for rows in json.loads(said)]
 
 
 def copied(bare: duckdb.DuckDBPyConnection, files: str, path: Path, change: str = "SELECT * FROM made") -> str:
@@ -90,11 +99,8 @@ def test_after_changes_only_the_answer_by_tag_is_another_and_it_is_known(columns
     ):
         log.execute(str(exec_id), ChangeTags((ADDED_TAG,), (), "bench"), 1)
     close_logs()
-    with KitaruClient(store=str(changed)) as client:
-        ours: dict[str, Rows] = {name: in_order(ask(client, question)) for name, question in QUESTIONS.items()}
-    with duckdb.connect(str(columns), read_only=True) as bare:
-        before = {name: in_order(bare.execute(question.bare).fetchall()) for name, question in QUESTIONS.items()}
-        by_tag = in_order(bare.execute(TAGS_AFTER, {"numbers": numbers, "added": ADDED_TAG}).fetchall())
-    assert {name for name in QUESTIONS if not are_equal(ours[name], before[name])} == {"tag"}
-    assert are_equal(ours["tag"], by_tag)
-    assert (ADDED_TAG, CHANGED) in by_tag
+    ours = ask(changed, QUESTIONS)
+    before, after = ask_bare(columns, "--answers"), ask_bare(columns, "--answers-after", CHANGED)
+    assert all(map(are_equal, ours, after))
+    assert [name for name, *both in zip(QUESTIONS, ours, before, strict=True) if not are_equal(*both)] == ["tag"]
+    assert (ADDED_TAG, CHANGED) in ours[list(QUESTIONS).index("tag")]
