@@ -76,6 +76,11 @@ def list_secrets() -> list[Secret]:
     return [Secret(name, _decrypted(name, token)) for name, token in sorted(kept.read(_FILE, _MEND).items())]
 
 
+def secret_names() -> list[str]:
+    """The names alone, for which no key is needed."""
+    return sorted(kept.read(_FILE, _MEND))
+
+
 def delete_secret(name: str) -> None:
     """Forget a secret. Raises KitaruNotFoundError."""
 

@@ -6,12 +6,13 @@ Everything imports this, so it imports nothing heavy: tomllib only when there is
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
-from kitaru.domain.errors import KitaruFeatureNotAvailableError, KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruFeatureNotAvailableError, KitaruUsageError
 
 FOLDER = ".kitaru"
 """The store of a project's folder."""
@@ -96,9 +97,15 @@ def connect(server_url: str, *, api_key: str | None = None, project: str | None 
 def resolve_store(explicit: str | os.PathLike[str] | None = None, *, start: Path | None = None) -> StoreChoice:
     """The store to use, first found: argument, configure, environment, pyproject.toml, `.kitaru/`, the user's folder.
 
-    `start` is where the search upwards begins (the current folder). Nothing is made. Raises KitaruUsageError and, for a
-    server or a database URL, KitaruFeatureNotAvailableError.
+    `start` is where the search upwards begins (the current folder). Nothing is made. Raises KitaruUsageError,
+    KitaruFeatureNotAvailableError for a server or a database URL, and KitaruBackendError where no folder can be.
     """
+    choice = _first_found(explicit, start)
+    _check_place(choice)
+    return choice
+
+
+def _first_found(explicit: str | os.PathLike[str] | None, start: Path | None) -> StoreChoice:
     if explicit is not None:
         _check_text("store", os.fspath(explicit))
         return StoreChoice(_placed(os.fspath(explicit), start), "given as the store")
@@ -202,6 +209,25 @@ def _placed(location: str, base: Path | None) -> str:
     if os.path.isabs(expanded):
         return os.path.normpath(expanded)
     return os.path.normpath(_here(base) / expanded)
+
+
+def _check_place(choice: StoreChoice) -> None:
+    """Refuse a store where a folder neither is nor can be made. What may not be looked at is said by who opens it."""
+    place = choice.location
+    while not os.path.lexists(place) and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    try:
+        if stat.S_ISDIR(os.stat(place).st_mode):
+            return
+    except PermissionError:
+        return
+    except OSError:
+        pass  # a link that leads nowhere
+    what = f"a link to {os.readlink(place)!r}, which is no folder" if os.path.islink(place) else "a file"
+    raise KitaruBackendError(
+        f"the store {choice.location} ({choice.why}) is no folder: {place} is {what}; name a folder, or take that away",
+        code="store-unreachable",
+    )
 
 
 def _is_path(text: str) -> bool:

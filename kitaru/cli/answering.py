@@ -108,6 +108,9 @@ def _told(found: Execution, wait: str, text: str | None) -> str:
         return f"gave up {wait}: {found.exec_id} is {found.status_reason or found.status.value}"
     if found.status.is_finished or found.runner == "alive":
         return f"answered {wait} of {found.exec_id}"
+    if found.pending_waits:
+        names = ", ".join(each.name for each in found.pending_waits)
+        return f"answered {wait} of {found.exec_id}, which still waits for {names}: kitaru executions input {found.exec_id}"
     return (
         f"answered {wait} of {found.exec_id}; go on with: kitaru executions resume {found.exec_id} (or leave it to a worker)"
     )
@@ -165,6 +168,7 @@ def _ask_all(client: KitaruClient, waits: Sequence[PendingWait], by: str | None)
                 break
             else:
                 answered.append(each.exec_id)
+                output.tell(_told(client.executions.peek(each.exec_id), each.name, text))
                 break
     return answered
 

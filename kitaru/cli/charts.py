@@ -58,8 +58,13 @@ class _Matrix(Protocol):
     def string(self, colorless: bool) -> str: ...
 
 
+def check() -> None:
+    """Raise KitaruFeatureNotAvailableError when what draws charts is not installed."""
+    _figure()
+
+
 def draw(charts: Sequence[Chart]) -> None:
-    """Print the charts. Raises KitaruFeatureNotAvailableError when what draws them is not installed."""
+    """Print the charts. Raises KitaruFeatureNotAvailableError as `check` does."""
     figure = _figure()
     width = max(40, min(shutil.get_terminal_size().columns, _WIDEST))
     is_coloured = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
@@ -79,7 +84,8 @@ def _figure() -> _Figure:
         import plotext  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
         raise KitaruFeatureNotAvailableError(
-            "--plot draws with plotext, which is not installed; in Kitaru's folder: pip install '.[plot]'"
+            "--plot draws with plotext, which is not installed; in Kitaru's folder: pip install '.[plot]'",
+            code="extra-missing",
         ) from None
     return cast("_Figure", cast("ModuleType", plotext).figure)
 

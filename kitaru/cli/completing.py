@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,29 @@ def statuses(incomplete: str) -> Found:
 def stacks(incomplete: str) -> Found:
     """Where flows run."""
     return _named(incomplete, iter(("local", "worker")))
+
+
+def models(incomplete: str) -> Found:
+    """Your names of models."""
+    from kitaru.aliases import list_models
+
+    return _kept(incomplete, lambda: (each.alias for each in list_models()))
+
+
+def secrets(incomplete: str) -> Found:
+    """Names of your secrets."""
+    from kitaru.secrets import secret_names
+
+    return _kept(incomplete, secret_names)
+
+
+def _kept(incomplete: str, names: Callable[[], Iterable[str]]) -> Found:
+    from kitaru.domain.errors import KitaruError
+
+    try:
+        return _named(incomplete, iter(names()))
+    except (KitaruError, OSError):
+        return []
 
 
 def _newest(client: KitaruClient) -> Iterator[Execution]:

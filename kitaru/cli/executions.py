@@ -80,7 +80,8 @@ def list_(
             render.execution_table(found)
         else:
             is_filtered = any((flow, status, stack, tag, since, until, where))
-            none = "no executions match" if is_filtered else "no executions yet"
+            is_past = page is not None and page > 1
+            none = "no executions on that page" if is_past else "no executions match" if is_filtered else "no executions yet"
             output.tell(absence(client) or f"{none} in {client.store.location}")
         if not paged and len(found) == limit and sys.stdout.isatty():
             output.tell(f"the newest {limit}; --limit N shows more")

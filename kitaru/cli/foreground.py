@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from kitaru.domain.errors import KitaruExecutionError
 from kitaru.domain.status import ExecutionStatus
 
 if TYPE_CHECKING:
+    from kitaru.cli.line import Line
     from kitaru.client.client import KitaruClient
     from kitaru.client.models import Execution
     from kitaru.runtime.handle import FlowHandle
@@ -30,9 +30,10 @@ def wait_for_place(runners: Sequence[Runner], at_once: int = AT_ONCE) -> None:
         live[0].done.wait(LOOK_SECONDS)
 
 
-def finish(command: str, handle: FlowHandle[object], client: KitaruClient, form: Output) -> int:
+def finish(command: str, handle: FlowHandle[object], client: KitaruClient, form: Output, line: Line) -> int:
     """Stay until the execution has ended or was left waiting, print what it came to, and give the exit code."""
-    _stay(handle, client)
+    _stay(handle, client, line)
+    line.end()
     execution = client.executions.get(handle.exec_id)
     value = _value(handle) if execution.status.is_successful else None
     if form is Output.JSON:
@@ -70,33 +71,23 @@ def detached(command: str, client: KitaruClient, exec_id: str, form: Output) -> 
     return 0
 
 
-def _stay(handle: FlowHandle[object], client: KitaruClient) -> None:
+def _stay(handle: FlowHandle[object], client: KitaruClient, line: Line) -> None:
     """Wait for the end, showing on a terminal how far it is; return as well when it waits and nobody stays for it."""
     if client.executions.peek(handle.exec_id).runner == "queued":
         output.tell(LEFT_TO_A_WORKER)
-    is_shown = sys.stderr.isatty()
-    is_drawn = False
-    try:
-        while True:
-            try:
-                handle.wait(LOOK_SECONDS)
+    while True:
+        try:
+            handle.wait(LOOK_SECONDS)
+            return
+        except KitaruExecutionError:
+            return
+        except TimeoutError:
+            found = client.executions.peek(handle.exec_id)
+        if found.status is ExecutionStatus.WAITING:
+            if found.runner == "none":
                 return
-            except KitaruExecutionError:
-                return
-            except TimeoutError:
-                found = client.executions.peek(handle.exec_id)
-            if found.status is ExecutionStatus.WAITING:
-                if found.runner == "none":
-                    return
-                is_drawn = False  # the line belongs to whoever asks on the terminal
-            elif is_shown and not found.status.is_finished:
-                count = found.checkpoint_count
-                text = f"{count} checkpoint{'s' * (count != 1)}   {found.status_reason or ''}"
-                print(f"\r\x1b[K{output.clean(text)[:100]}", end="", file=sys.stderr, flush=True)
-                is_drawn = True
-    finally:
-        if is_drawn:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        elif not found.status.is_finished:
+            line.draw(f"{output.count(found.checkpoint_count, 'checkpoint')}   {found.status_reason or ''}".rstrip())
 
 
 def _value(handle: FlowHandle[object]) -> object:

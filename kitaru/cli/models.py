@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from kitaru import aliases
-from kitaru.cli import output
+from kitaru.cli import completing, output
 from kitaru.cli.options import Format
 from kitaru.cli.output import Output
 
-Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="The name for it.")]
+Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="The name for it.", autocompletion=completing.models)]
 
 HELP = "Name the models that LLM calls use."
 
@@ -21,7 +21,9 @@ def register(
     alias: Alias,
     model: Annotated[str, typer.Option("--model", help="provider/model, such as openai/gpt-5-mini.")],
     base_url: Annotated[str | None, typer.Option("--base-url", help="Where it is served, if not by its provider.")] = None,
-    secret: Annotated[str | None, typer.Option("--secret", help="The secret that holds its key.")] = None,
+    secret: Annotated[
+        str | None, typer.Option("--secret", help="The secret that holds its key.", autocompletion=completing.secrets)
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="Use it for calls that name no model.")] = False,
     form: Format = Output.TEXT,
 ) -> None:

@@ -15,6 +15,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from kitaru.domain.errors import shortened
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -202,12 +204,18 @@ def _cell(value: object) -> str:
     return clean(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else dumped(value)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
-    """Rows under a header. Cells are stored text: they are cleaned here. `spare` columns give way on a narrow terminal."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = (), below: str | None = None
+) -> None:
+    """Rows under a header. Cells are stored text: they are cleaned here.
+
+    On a narrow terminal empty columns give way; then what the column `below` says stands below the table, behind what the
+    first column says; then the `spare` ones give way.
+    """
     header = [clean(name) for name in header]
     cleaned = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        _draw(header, cleaned, spare)
+        _draw(header, cleaned, spare, below)
         return
     widths = [max(len(cell) for cell in column) for column in zip(header, *cleaned, strict=True)]
     for row in (header, *cleaned):
@@ -218,22 +226,33 @@ COLOURS = {"completed": "green", "failed": "red", "running": "cyan", "waiting": 
 """Of statuses on a terminal."""
 
 
-def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> None:
+def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], below: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     columns = list(zip(header, *rows, strict=True))
-    for name in spare:
-        if sum(max(map(len, column)) + len(_GAP) for column in columns) - len(_GAP) > console.width:
-            columns = [column for column in columns if column[0] != name]
+    moved: Sequence[tuple[str, ...]] = ()
+    for name in (None, below, *spare):
+        if sum(max(map(len, column)) + len(_GAP) for column in columns) - len(_GAP) <= console.width:
+            break
+        if name is None:
+            columns = [column for column in columns if any(column[1:])]
+            continue
+        if name == below:
+            moved = [column for column in columns if column[0] == name]
+        columns = [column for column in columns if column[0] != name]
     table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0))
     for place, column in enumerate(columns):
         table.add_column(Text(column[0]), overflow="fold", no_wrap=place == 0)
     for row in zip(*(column[1:] for column in columns), strict=True):
         table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
     console.print(table)
+    for column in moved:
+        for first, cell in zip(columns[0][1:], column[1:], strict=True):
+            if cell:
+                print(f"{first}: {cell}")
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -263,4 +282,4 @@ def fail(kind: str, code: str, message: str) -> None:
         error = {"type": kind, "code": code, "message": message}
         print(dumped({"command": _current.command, "error": error}), file=sys.stderr, flush=True)
     else:
-        tell(f"Error: {message}")
+        tell(f"Error: {shortened(message)}")

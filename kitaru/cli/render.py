@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kitaru.domain.usage import UsageSummary
 
 _EVENT_CHARS = 160
-_SPARE = ("Tags", "Checkpoints", "Note", "Duration", "Started")
+_SPARE = ("Tags", "Checkpoints", "Duration", "Started")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -42,7 +42,7 @@ def lasted(seconds: float | None) -> str:
 def execution_table(executions: Sequence[Execution]) -> None:
     """One line for each execution."""
     header = ("Execution", "Flow", "Status", "Started", "Duration", "Checkpoints", "Tags", "Note")
-    print_table(header, [_line(execution) for execution in executions], _SPARE)
+    print_table(header, [_line(execution) for execution in executions], _SPARE, "Note")
 
 
 def _line(execution: Execution) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def _line(execution: Execution) -> tuple[str, ...]:
 def wait_table(waits: Sequence[PendingWait]) -> None:
     """One line for each open wait."""
     rows = [(wait.exec_id, wait.name, when(wait.entered_waiting_at), _expiry(wait), wait.question or "") for wait in waits]
-    print_table(("Execution", "Wait", "Since", "Expires", "Question"), rows, ("Expires", "Since"))
+    print_table(("Execution", "Wait", "Since", "Expires", "Question"), rows, ("Expires", "Since"), "Question")
 
 
 def _expiry(wait: PendingWait) -> str:
@@ -165,7 +165,8 @@ def checkpoint_table(calls: Sequence[CheckpointCall]) -> None:
             note = "interrupted"
         took = None if call.ended_at is None else (call.ended_at - call.started_at).total_seconds()
         rows.append((call.invocation_id, call.status, str(len(call.attempts)), when(call.started_at), lasted(took), note))
-    print_table(("Checkpoint", "Status", "Attempts", "Started", "Duration", "Note"), rows)
+    header = ("Checkpoint", "Status", "Attempts", "Started", "Duration", "Note")
+    print_table(header, rows, ("Started", "Attempts"), "Note")
 
 
 def artifact_table(artifacts: Sequence[ArtifactRef]) -> None:

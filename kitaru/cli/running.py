@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kitaru.cli import follow, foreground, output, render
+from kitaru.cli import completing, follow, foreground, output, render
 from kitaru.cli.options import Detach, Format, Project, Store, absence, client_for
 from kitaru.cli.output import Output
 from kitaru.cli.typed import read_object
@@ -23,13 +23,16 @@ def run(
         str | None, typer.Option("--input", "-i", help="The flow's inputs: a JSON object, or @FILE with one.")
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag for this execution.")] = None,
-    stack: Annotated[str | None, typer.Option("--stack", help="Where it runs: local or worker.")] = None,
+    stack: Annotated[
+        str | None, typer.Option("--stack", help="Where it runs: local or worker.", autocompletion=completing.stacks)
+    ] = None,
     detach: Detach = False,
     store: Store = None,
     project: Project = None,
     form: Format = Output.TEXT,
 ) -> int:
     """Run a flow and wait for its end: exit code 0 completed, 1 failed or cancelled, 6 left waiting."""
+    from kitaru.cli.line import Line
     from kitaru.runtime.code import load_flow
     from kitaru.settings import configure
 
@@ -43,11 +46,13 @@ def run(
 
         inputs["stack"] = checked_stack("worker" if detach else stack)
     flow = load_flow(target)
-    handle = (flow.options(tags=tag) if tag else flow).run(**inputs)
+    called = flow.options(tags=tag) if tag else flow
     if detach:
-        return foreground.detached("run", client, handle.exec_id, form)
-    output.tell(f"running {flow.name}: {handle.exec_id}")
-    return foreground.finish("run", handle, client, form)
+        return foreground.detached("run", client, called.run(**inputs).exec_id, form)
+    with Line(f"running {flow.name}: ") as line:
+        handle = called.run(**inputs)
+        line.tell(handle.exec_id)
+        return foreground.finish("run", handle, client, form, line)
 
 
 def recover(
@@ -64,6 +69,7 @@ def recover(
     What is queued for workers is left to them; named by its id it runs here.
     """
     from kitaru import compose
+    from kitaru.cli.line import Line
     from kitaru.settings import configure
 
     client = client_for(store, project)
@@ -74,9 +80,10 @@ def recover(
     for found in client.executions.find_lost(execution):
         foreground.wait_for_place(runners)
         try:
-            runners += compose.recover(client.store, [found], target)
+            with Line("recovering ", found) as line:
+                runners += compose.recover(client.store, [found], target)
+                line.tell(found)
             recovered.append(found)
-            output.tell(f"recovering {found}")
         except KitaruError as error:
             if execution is not None:
                 raise

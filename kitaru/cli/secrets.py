@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from kitaru import secrets
-from kitaru.cli import output
+from kitaru.cli import completing, output
 from kitaru.cli.options import Format
 from kitaru.cli.output import Output
 from kitaru.domain.errors import KitaruUsageError
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name.", autocompletion=completing.secrets)]
 
 HELP = "Keep credentials, encrypted, in your configuration folder."
 _PAIR = re.compile(r"(?:--)?([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from kitaru import stacks
-from kitaru.cli import output
+from kitaru.cli import completing, output
 from kitaru.cli.options import Format
 from kitaru.cli.output import Output
 
-Name = Annotated[str, typer.Argument(metavar="STACK", help="local or worker.")]
+Name = Annotated[str, typer.Argument(metavar="STACK", help="local or worker.", autocompletion=completing.stacks)]
 
 HELP = "See and choose where flows run."
 

@@ -75,6 +75,10 @@ def make_command(subject: Subject) -> Callable[..., None]:
     ) -> None:
         if plot and form is not ListOutput.TEXT:
             raise KitaruUsageError(f"--plot draws on a terminal; leave it out for --output {form.value}")
+        if plot:  # before anything is asked or printed
+            from kitaru.cli import charts
+
+            charts.check()
         client = client_for(store, project)
         answer = _ask(client, subject)(
             group_by=group_by or (), metrics=metric or (), flow=flow, status=status or None, stack=stack, tags=tag or None,

@@ -115,15 +115,17 @@ def replay(
 ) -> int:
     """Start a new execution from an old one's history, and wait for its end."""
     from kitaru import compose
+    from kitaru.cli.line import Line
 
     inputs, stand_ins = read_object(args, "--args"), read_object(overrides, "--overrides")
     client = _here(client_for(store, project))
     full = client.executions.peek(execution).exec_id
-    handle = compose.replay(client.store, full, from_, stand_ins, inputs, target, detach=detach)
-    if detach:
-        return foreground.detached("executions.replay", client, handle.exec_id, form)
-    output.tell(f"replaying {full}: {handle.exec_id}")
-    return foreground.finish("executions.replay", handle, client, form)
+    with Line(f"replaying {full}: ") as line:
+        handle = compose.replay(client.store, full, from_, stand_ins, inputs, target, detach=detach)
+        if detach:
+            return foreground.detached("executions.replay", client, handle.exec_id, form)
+        line.tell(handle.exec_id)
+        return foreground.finish("executions.replay", handle, client, form, line)
 
 
 def cancel(
@@ -178,13 +180,16 @@ def _one(
     verb: str, client: KitaruClient, execution: str, begin: Begin, target: str | None, *, detach: bool, form: Output
 ) -> int:
     from kitaru import compose
+    from kitaru.cli.line import Line
 
     full = _here(client).executions.peek(execution).exec_id
-    runner = begin(client.store, full, target, detach)
-    if detach:
-        return foreground.detached(f"executions.{verb}", client, full, form)
-    output.tell(f"going on with {full}")
-    return foreground.finish(f"executions.{verb}", compose.handle_on(client.store, full, runner, target), client, form)
+    with Line("going on with ", full) as line:
+        runner = begin(client.store, full, target, detach)
+        if detach:
+            return foreground.detached(f"executions.{verb}", client, full, form)
+        line.tell(full)
+        handle = compose.handle_on(client.store, full, runner, target)
+        return foreground.finish(f"executions.{verb}", handle, client, form, line)
 
 
 class _Bulk(NamedTuple):
@@ -234,7 +239,7 @@ def _shown(asked: _Bulk, items: list[BulkItem]) -> int:
             )
             for item in items
         ]
-        output.print_table(("Execution", "Flow", "Status", "Outcome", "Note"), rows, ("Note",))
+        output.print_table(("Execution", "Flow", "Status", "Outcome", "Note"), rows, below="Note")
     else:
         output.tell("no executions match")
     return _code(asked, items)

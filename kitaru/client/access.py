@@ -88,7 +88,8 @@ class Access:
             more = " …" if len(found) > _SHOWN_CANDIDATES else ""
             candidates = ", ".join(found[:_SHOWN_CANDIDATES])
             raise KitaruUsageError(
-                f"{text!r} begins several executions: {candidates}{more}; type more of the id", code="ambiguous-id"
+                f"{text!r} begins several executions: {candidates}{more}; type more of the id; see: kitaru executions list",
+                code="ambiguous-id",
             )
         return prefix if prefix in found else found[0]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from kitaru.client.access import Access
 from kitaru.client.models import Execution, ExecutionEvent, PendingWait, Plain
 from kitaru.client.shown import moment, shown
-from kitaru.client.snapshots import from_detail, wait_of
+from kitaru.client.snapshots import as_listed, from_detail, wait_of
 from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
 from kitaru.domain.events import EventBase, WaitOpened
 from kitaru.domain.limits import INLINE_PAYLOAD_BYTES
@@ -47,6 +47,15 @@ def read_execution(client: KitaruClient, access: Access, exec_id: str, at: int |
     return execution.bound(client)
 
 
+def read_as_listed(client: KitaruClient, access: Access, exec_id: str) -> Execution | None:
+    """What a list says of the execution, from its events in place of its row; None when those were dropped."""
+    detail = read_detail(access, exec_id)
+    if detail.dropped is not None or detail.started is None:
+        return None
+    full = from_detail(exec_id, detail, access.load, access.is_alive(detail.state.runner))
+    return as_listed(full).bound(client)
+
+
 def read_detail(access: Access, exec_id: str, at: int | None = None) -> Detail:
     """The fold of an execution's verified events."""
     detail = Detail(access.load)
@@ -63,10 +72,11 @@ def read_detail(access: Access, exec_id: str, at: int | None = None) -> Detail:
 
 
 def pending_of(access: Access, exec_id: str, row: WaitRow) -> PendingWait:
-    """A pending wait of a list. What is not in its row is read from its event."""
+    """A pending wait of a list. What is not in its row is read from its event. Raises ValueError when that is another."""
     found = access.reader(f"execution {exec_id}").read(exec_id, after=row.version - 1, limit=1)
     opened = next((recorded.event for recorded in found), None)
-    assert isinstance(opened, WaitOpened)
+    if not isinstance(opened, WaitOpened):
+        raise ValueError(f"event {row.version} opens no wait")
     return wait_of(exec_id, Wait(opened), access.load)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from kitaru.client.access import Access
 from kitaru.client.snapshots import from_row, wait_from_row
-from kitaru.domain.errors import KitaruBackendError, KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruNotFoundError, KitaruUsageError
 from kitaru.projections.listing import (
     ExecutionRow,
     Filters,
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 _ROWS = 256
 """Rows of a list that are fetched at once."""
 
-_DAMAGE = (ValueError, TypeError, LookupError, OverflowError, AttributeError)
-"""What a row that is not as it was written leads to."""
+_DAMAGE = (ValueError, TypeError, LookupError, OverflowError, AttributeError, KitaruBackendError)
+"""What a row that is not as it was written leads to, beside errors with one of these codes."""
+_DAMAGE_CODES = ("payload-undecodable", "store-corrupt")
+
+logger = logging.getLogger("kitaru")
 
 Moment = datetime | str
 Status = str | Iterable[str]
@@ -76,7 +80,7 @@ class Reading:
             return list(self.peek(exec_id).pending_waits)
         reader = self._access.find_reader()
         rows = [] if reader is None else read_inbox(reader.query, self._access.project)
-        return [self._pending(found, row) for found, row in rows]
+        return [self._in_inbox(found, row) for found, row in rows]
 
     def list(
         self,
@@ -209,23 +213,46 @@ class Reading:
         return found
 
     def _execution(self, row: ExecutionRow, waits: Sequence[WaitRow]) -> Execution:
-        pending = [self._pending(row.exec_id, wait) for wait in waits if wait.kind == "input"]
-        sleeps = [wait.expires_at for wait in waits if wait.kind == "timer" and wait.expires_at is not None]
-        alive = row.ended_at is None and self._access.is_alive(row.runner)
         try:
+            pending = [self._pending(row.exec_id, wait) for wait in waits if wait.kind == "input"]
+            sleeps = [wait.expires_at for wait in waits if wait.kind == "timer" and wait.expires_at is not None]
+            alive = row.ended_at is None and self._access.is_alive(row.runner)
             return from_row(row, pending, min(sleeps, default=None), alive).bound(self._client)
         except _DAMAGE as error:
-            raise _damaged(row.exec_id, error) from error
+            return self._from_events(row.exec_id, error)
+
+    def _in_inbox(self, exec_id: str, row: WaitRow) -> PendingWait:
+        try:
+            return self._pending(exec_id, row)
+        except _DAMAGE as error:
+            pending = self._from_events(exec_id, error).pending_waits
+            found = next((wait for wait in pending if wait.wait_id == f"{exec_id}.w{row.wait}"), None)
+            if found is None:
+                raise _damaged(exec_id, error) from error
+            return found
 
     def _pending(self, exec_id: str, row: WaitRow) -> PendingWait:
         if not row.whole:
             from kitaru.client.history import pending_of
 
             return pending_of(self._access, exec_id, row)
+        return wait_from_row(exec_id, row)
+
+    def _from_events(self, exec_id: str, error: Exception) -> Execution:
+        """What a row that cannot be read would say, so that it hides no other execution. That it is damaged is logged."""
+        from kitaru.client.history import read_as_listed
+
+        if isinstance(error, KitaruError) and error.code not in _DAMAGE_CODES:
+            raise error
+        damaged = _damaged(exec_id, error)
         try:
-            return wait_from_row(exec_id, row)
-        except (*_DAMAGE, KitaruBackendError) as error:
-            raise _damaged(exec_id, error) from error
+            found = read_as_listed(self._client, self._access, exec_id)
+        except (TypeError, KitaruNotFoundError):  # the id is what is damaged
+            found = None
+        if found is None:
+            raise damaged from error
+        logger.warning("%s. It is shown from its events.", damaged.message)
+        return found
 
 
 def _damaged(exec_id: str, error: Exception) -> KitaruBackendError:

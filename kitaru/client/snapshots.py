@@ -204,6 +204,13 @@ def from_detail(exec_id: str, detail: Detail, load: Load, is_alive: bool | None)
     )
 
 
+def as_listed(full: Execution) -> Execution:
+    """An execution without what lists leave out."""
+    spec = full.frozen_execution_spec.model_copy(update={"model_registry": None})
+    left_out = {"waits": None, "checkpoints": None, "artifacts": None, "llm_usage_records": None}
+    return full.model_copy(update={**left_out, "frozen_execution_spec": spec})
+
+
 def _spec_of(target: Target, options: FlowOptions, stack: str, models: dict[str, str] | None) -> FrozenExecutionSpec:
     return _spec(target.model_dump(mode="json"), options.model_dump(mode="json"), stack, models)
 

@@ -36,6 +36,9 @@ class FailureOrigin(StrEnum):
     UNKNOWN = "unknown"
 
 
+_MOST_SHOWN = 4_000
+
+
 class KitaruError(Exception):
     """The root. `code` is a stable kebab-case name; the message says what happened and what to do next."""
 
@@ -179,6 +182,14 @@ class KitaruFeatureNotAvailableError(KitaruError, NotImplementedError):
     """The feature is documented and not built yet."""
 
     code = "feature-not-available"
+
+
+def shortened(message: str) -> str:
+    """A message as people read it: of one that quotes a megabyte the beginning and the end."""
+    if len(message) <= _MOST_SHOWN:
+        return message
+    left, right = message[: _MOST_SHOWN * 3 // 4], message[-_MOST_SHOWN // 4 :]
+    return f"{left}… ({len(message) - len(left) - len(right)} characters left out) …{right}"
 
 
 def shown_type(recorded: str) -> str:

@@ -26,7 +26,7 @@ from mcp_types import Tool as Listed
 
 from kitaru import __version__
 from kitaru.client.client import KitaruClient
-from kitaru.domain.errors import KitaruError
+from kitaru.domain.errors import KitaruError, shortened
 from kitaru.mcp.children import START_SECONDS
 from kitaru.mcp.cutting import sendable
 from kitaru.mcp.desk import Desk
@@ -83,7 +83,7 @@ def answer(tool: Tool, desk: Desk, arguments: Mapping[str, Any]) -> CallToolResu
 
 
 def _refused(kind: str, code: str, message: str) -> CallToolResult:
-    said = sendable(message)
+    said = sendable(shortened(message))
     about = {"kitaru/error": {"type": kind, "code": code}}
     return CallToolResult(content=[TextContent(type="text", text=said)], is_error=True, _meta=about)
 

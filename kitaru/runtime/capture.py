@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, TextIO, cast
 
-from kitaru.runtime import printed
+from kitaru.runtime import printed, terminal
 from kitaru.runtime.printed import Place
 from kitaru.runtime.scope import current
 
@@ -81,7 +81,8 @@ class Tee:
 
     def write(self, text: str) -> int:
         """Write, as before; then take it along."""
-        count = self._stream.write(text)
+        with terminal.writing(self._name, text):
+            count = self._stream.write(text)
         if current.get() is not None:
             _take(self._name, text)
         return count
@@ -128,9 +129,11 @@ class BinaryTee:
 
     def write(self, data: bytes) -> int:
         """Write, as before; then take it along."""
-        count = self._stream.write(data)
+        text = bytes(data).decode("utf-8", "backslashreplace")
+        with terminal.writing(self._name, text):
+            count = self._stream.write(data)
         if current.get() is not None:
-            _take(self._name, bytes(data).decode("utf-8", "backslashreplace"))
+            _take(self._name, text)
         return count
 
     def writelines(self, lines: Iterable[bytes]) -> None:

@@ -8,6 +8,7 @@ import threading
 
 from kitaru.domain.choices import chosen, described
 from kitaru.domain.errors import KitaruError, KitaruStateError
+from kitaru.runtime import terminal
 from kitaru.runtime.capture import plain
 from kitaru.runtime.history import RecordedWait
 from kitaru.runtime.operations import answer_text
@@ -45,6 +46,8 @@ class Prompt:
         if not ready:
             return True
         line = sys.stdin.readline()
+        with terminal.writing("stdout", line):
+            pass  # it was typed: the terminal shows it
         if not line:
             self.close()
             return False
@@ -76,9 +79,10 @@ class Prompt:
 
     @staticmethod
     def _write(text: str) -> None:
-        terminal = plain(sys.stdout)  # what is asked here is no word of the flow's
-        terminal.write(text)
-        terminal.flush()
+        stdout = plain(sys.stdout)  # what is asked here is no word of the flow's
+        with terminal.writing("stdout", text):
+            stdout.write(text)
+            stdout.flush()
 
 
 def _clean(text: str) -> str:

@@ -31,7 +31,7 @@ from kitaru.domain.events import (
     ExecutionSuspended,
 )
 from kitaru.domain.state import ExecutionState
-from kitaru.runtime import capture, failures, process
+from kitaru.runtime import capture, failures, process, terminal
 from kitaru.runtime.idling import is_idle
 from kitaru.runtime.leaving import Reason, RunnerLeaves
 from kitaru.runtime.scope import FlowScope, current
@@ -80,6 +80,7 @@ class Runner:
         """Begin in a thread of its own; the process stays until it ended."""
         process.enter(self)
         capture.enter()
+        terminal.begins(self.exec_id)
         self._thread.start()
 
     def stop(self) -> None:

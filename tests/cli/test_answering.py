@@ -189,6 +189,14 @@ def test_interactive_asks_for_all_and_asks_again_after_a_bad_answer(
     assert ran.err.endswith("answered 2 of 3\n")
 
 
+def test_interactive_says_how_to_go_on(run: Run, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = waiting(log, "a", "b")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("7\n8\n"))
+    said = run("executions", "input", head.exec_id, "--interactive").err
+    assert f"answered a of {head.exec_id}, which still waits for b: kitaru executions input {head.exec_id}\n" in said
+    assert f"answered b of {head.exec_id}; go on with: kitaru executions resume {head.exec_id}" in said
+
+
 def test_interactive_ends_with_its_input(run: Run, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     head = waiting(log, "a")
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))

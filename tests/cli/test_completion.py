@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kitaru.aliases import register_model
+from kitaru.secrets import create_secret
 from kitaru.store.log import EventLog
 from tests.cli.commands import environment
 from tests.cli.conftest import Run
@@ -58,6 +60,18 @@ def test_ids_are_offered_by_their_beginning(folder: Path, exec_id: str, command:
     assert offered(folder, f"kitaru executions {command} ") == [exec_id]
     assert offered(folder, f"kitaru executions {command} {exec_id[:9]}") == [exec_id]
     assert offered(folder, f"kitaru executions {command} ff") == []
+
+
+def test_what_is_kept_for_the_user_is_offered(folder: Path, exec_id: str) -> None:
+    register_model("fast", "openai/gpt-5-mini", secret="openai")
+    create_secret("openai", {"api_key": "sk-not-a-real-one"})
+    assert offered(folder, "kitaru model remove ") == ["fast"]
+    assert offered(folder, "kitaru secrets show o") == ["openai"]
+    assert offered(folder, "kitaru model register x --secret ") == ["openai"]
+    assert offered(folder, "kitaru stack use w") == ["worker"]
+    assert offered(folder, "kitaru run flows.py:a --stack l") == ["local"]
+    Path(os.environ["KITARU_CONFIG_DIR"], "models.json").write_text("{")
+    assert offered(folder, "kitaru model remove ") == []
 
 
 def test_the_store_that_the_line_names_is_asked(folder: Path, exec_id: str) -> None:

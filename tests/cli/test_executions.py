@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from kitaru.compose import close_logs
 from kitaru.domain import events as e
 from kitaru.domain.usage import UsageFigures
 from kitaru.store.log import EventLog
+from tests.cli import commands
 from tests.cli.conftest import Run
 from tests.client.recording import append, completed, failure, opened, started, value, wait
 
@@ -55,6 +59,21 @@ def test_list_is_newest_first_with_a_count(run: Run, log: EventLog) -> None:
     ran = run("executions", "list", "-o", "json")
     assert (ran.json["command"], ran.json["count"]) == ("executions.list", 3)
     assert [item["exec_id"] for item in ran.json["items"]] == ids[::-1]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_a_row_that_cannot_be_read_is_told_on_stderr_and_hides_nothing(folder: Path, log: EventLog, form: str) -> None:
+    heads = [started(log) for _ in range(3)]
+    close_logs()
+    before = commands.run("executions", "list", "-o", form, cwd=folder)
+    with contextlib.closing(sqlite3.connect(folder / ".kitaru" / "kitaru.db")) as db, db:
+        db.execute("UPDATE execution_details SET spec = '{' WHERE number = ?", (heads[1].number,))
+    ran = commands.run("executions", "list", "-o", form, cwd=folder)
+    assert (ran.returncode, ran.stdout) == (0, before.stdout)
+    assert ran.stderr.startswith(f"the read model's row of execution '{heads[1].exec_id}' is damaged")
+    assert "`kitaru store rebuild`" in ran.stderr
+    assert commands.run("store", "rebuild", cwd=folder).returncode == 0
+    assert commands.run("executions", "list", "-o", form, cwd=folder).stderr == ""
 
 
 def test_list_shows_20_unless_told_otherwise(run: Run, log: EventLog) -> None:
@@ -120,6 +139,9 @@ def test_an_empty_text_is_asked_for_in_quotes(run: Run, log: EventLog) -> None:
 def test_an_empty_list_names_the_store_on_stderr(run: Run, log: EventLog) -> None:
     ran = run("executions", "list")
     assert (ran.code, ran.out, ran.err) == (0, "", f"no executions yet in {log.location}\n")
+    started(log)
+    ran = run("executions", "list", "--page", "2")
+    assert (ran.code, ran.out, ran.err) == (0, "", f"no executions on that page in {log.location}\n")
 
 
 def test_a_list_of_a_store_that_is_not_there_says_so(run: Run, tmp_path: Path) -> None:

@@ -103,6 +103,13 @@ def test_an_error_as_text_is_one_line_on_stderr(run: Run, log: EventLog) -> None
     assert ran.err.startswith("Error: no execution 'zzz' in the store ")
 
 
+def test_an_error_that_quotes_very_much_is_shortened(run: Run, log: EventLog) -> None:
+    ran = run("executions", "get", "f" * 1_000_000)
+    assert ran.code == 3
+    assert len(ran.err) < 5_000
+    assert ran.err.endswith("see: kitaru executions list\n")
+
+
 def test_a_store_that_is_no_store_is_exit_5(run: Run, folder: Path) -> None:
     (folder / ".kitaru" / "kitaru.db").write_bytes(b"not a database" * 1000)
     ran = run("executions", "list", "-o", "json")

@@ -107,6 +107,22 @@ def test_a_narrow_terminal_keeps_the_id_whole(folder: Path, stored: str) -> None
     assert all(len(line) <= 60 for line in lines)
 
 
+def test_a_narrow_terminal_shows_notes_below(folder: Path, stored: str) -> None:
+    with Terminal(folder, "executions", "list", columns=80) as terminal:
+        code, lines = terminal.end()
+    assert code == 0
+    assert lines[0].split() == ["Execution", "Flow", "Status"]
+    assert "".join(lines[2:]).startswith(f"{stored}: waiting for approve")
+
+
+def test_columns_that_say_nothing_give_way_first(folder: Path, stored: str) -> None:
+    with Terminal(folder, "executions", "list", columns=135) as terminal:
+        code, lines = terminal.end()
+    assert code == 0
+    assert lines[0].split() == ["Execution", "Flow", "Status", "Started", "Checkpoints", "Tags", "Note"]
+    assert len(lines) == 2
+
+
 def test_get_and_status_show_their_fields(folder: Path, stored: str) -> None:
     with Terminal(folder, "executions", "get", stored[:20]) as terminal:
         code, lines = terminal.end()

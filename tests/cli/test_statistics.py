@@ -370,13 +370,14 @@ def test_many_bars_and_many_lines_are_cut_and_that_is_said(run: Run, log: EventL
     assert "the 6 largest of 45 are drawn" in ran.err
 
 
-def test_plot_without_plotext_says_what_to_install(folder: Path, log: EventLog) -> None:
-    fill(log)
+@pytest.mark.parametrize("group", ["executions", "checkpoints", "llm-usage"])
+def test_plot_without_plotext_says_what_to_install_and_nothing_else(folder: Path, group: str) -> None:
     (folder / "plotext.py").write_text("raise ImportError\n")
-    line = [sys.executable, "-m", "kitaru.cli", "executions", "statistics", "--group-by", "status", "--plot"]
+    line = [sys.executable, "-m", "kitaru.cli", group, "statistics", "--group-by", "status", "--plot"]
     paths = os.pathsep.join((str(folder), environment()["PYTHONPATH"]))
     ran = subprocess.run(line, env={**environment(), "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("Error: --plot draws with plotext, which is not installed")
     assert "pip install '.[plot]'" in ran.stderr
 
 

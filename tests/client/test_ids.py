@@ -22,6 +22,7 @@ def test_an_ambiguous_beginning_lists_the_candidates(client: KitaruClient, log: 
     assert one.exec_id in caught.value.message
     assert two.exec_id in caught.value.message
     assert caught.value.code == "ambiguous-id"
+    assert caught.value.message.endswith("; type more of the id; see: kitaru executions list")
 
 
 @pytest.mark.parametrize("unknown", ["zzz", "%", "_", "\0", "\ud800", "../x", "x" * 5000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -119,15 +120,62 @@ def test_the_inbox_says_what_the_execution_says(client: KitaruClient, log: Event
     assert found.model_dump() == client.executions.list()[0].pending_waits[0].model_dump()
 
 
-def test_a_damaged_row_of_the_inbox_names_what_mends_it(client: KitaruClient, log: EventLog, choice: StoreChoice) -> None:
-    suspended(log, wait(1))
+@pytest.mark.parametrize("damage", ["question = x'ff'", "whole = 0, version = 1", "opened_at = 'soon'"])
+def test_a_damaged_row_of_the_inbox_is_read_from_its_events_and_told(
+    client: KitaruClient, log: EventLog, choice: StoreChoice, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    heads = [suspended(log, wait(1)) for _ in range(2)]
+    whole = [each.model_dump() for each in client.executions.pending_waits()]
     close_logs()
-    with sqlite3.connect(Path(choice.location) / "kitaru.db") as db:
-        db.execute("UPDATE pending_waits SET question = x'ff'")
-    db.close()
-    for read in (client.executions.pending_waits, client.executions.list):
-        with pytest.raises(KitaruBackendError, match="kitaru store rebuild"):
-            read()
+    damaged(choice, "pending_waits", damage, heads[0])
+    assert [each.model_dump() for each in client.executions.pending_waits()] == whole
+    assert [message.count(heads[0].exec_id) for message in caplog.messages] == [1]
+    assert "`kitaru store rebuild`" in caplog.text
+    listed = [each.model_dump() for each in client.executions.list()[::-1]]
+    assert [pending for each in listed for pending in each["pending_waits"]] == whole
+    assert len(caplog.messages) == 2
+
+
+def damaged(choice: StoreChoice, table: str, damage: str, head: Head) -> None:
+    """Change a row of a read model behind the store's back."""
+    with contextlib.closing(sqlite3.connect(Path(choice.location) / "kitaru.db")) as db, db:
+        db.execute(f"UPDATE {table} SET {damage} WHERE number = ?", (head.number,))
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"),
+    [
+        ("execution_details", "spec = substr(spec, 1, 9)"),
+        ("execution_details", "tags = '['"),
+        ("execution_details", "metadata = x'ff'"),
+        ("executions", "status = 'complete'"),
+        ("executions", "started_at = 'soon'"),
+    ],
+)
+def test_a_damaged_row_hides_no_other_and_is_read_from_its_events_and_told(
+    client: KitaruClient, log: EventLog, choice: StoreChoice, table: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    heads = [started(log, tags=("t",), metadata={"score": n}) for n in range(3)]
+    whole = [each.model_dump() for each in client.executions.list()]
+    close_logs()
+    damaged(choice, table, damage, heads[1])
+    assert [each.model_dump() for each in client.executions.list()] == whole
+    (message,) = caplog.messages
+    assert message.startswith(f"the read model's row of execution '{heads[1].exec_id}' is damaged")
+    assert "`kitaru store rebuild`" in message
+    assert client.executions.peek(heads[1].exec_id).model_dump() == whole[1]
+
+
+def test_a_damaged_row_without_events_to_read_it_from_is_an_error(
+    client: KitaruClient, log: EventLog, choice: StoreChoice
+) -> None:
+    head = started(log)
+    close_logs()
+    damaged(choice, "execution_details", "tags = '['", head)
+    damaged(choice, "executions", "exec_id = 'another'", head)
+    with pytest.raises(KitaruBackendError, match=r"row of execution 'another' is damaged.*kitaru store rebuild") as raised:
+        client.executions.list()
+    assert raised.value.code == "store-corrupt"
 
 
 def test_an_inbox_without_a_store_is_empty(client: KitaruClient) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kitaru.domain.errors import KitaruFeatureNotAvailableError, KitaruUsageError
+from kitaru.domain.errors import KitaruBackendError, KitaruFeatureNotAvailableError, KitaruUsageError
 from kitaru.settings import configure, configured, resolve_durability, resolve_project, resolve_store
 
 
@@ -80,6 +81,52 @@ def test_a_broken_pyproject_is_named(here: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_folder_is_refused(text: str) -> None:
     with pytest.raises(KitaruUsageError):
         resolve_store(text)
+
+
+def a_file(place: Path) -> None:
+    place.write_text("words")
+
+
+def a_link_to_nothing(place: Path) -> None:
+    place.symlink_to("gone")
+
+
+def a_link_to_itself(place: Path) -> None:
+    place.symlink_to(place)
+
+
+def a_link_to_a_file(place: Path) -> None:
+    place.with_name("words").write_text("words")
+    place.symlink_to("words")
+
+
+@pytest.mark.parametrize("below", ["", "below", "far/below"])
+@pytest.mark.parametrize("make", [a_file, a_link_to_nothing, a_link_to_itself, a_link_to_a_file])
+@pytest.mark.parametrize("how", ["KITARU_STORE", "given", "configure", "pyproject"])
+def test_what_stands_where_the_folder_would_be_is_named_with_who_named_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, make: Callable[[Path], None], below: str
+) -> None:
+    place = tmp_path / "place"
+    make(place)
+    store = str(place / below)
+    if how == "KITARU_STORE":
+        monkeypatch.setenv("KITARU_STORE", store)
+    elif how == "configure":
+        configure(store=store)
+    elif how == "pyproject":
+        (tmp_path / "pyproject.toml").write_text(f"[tool.kitaru]\nstore = '{store}'\n")
+    why = {"given": "given as the store", "configure": "kitaru.configure", "pyproject": "pyproject.toml"}.get(how, how)
+    what = "is a link to '" if place.is_symlink() else "is a file"
+    with pytest.raises(KitaruBackendError) as refused:
+        resolve_store(store if how == "given" else None, start=tmp_path)
+    assert [part in refused.value.message for part in (f"{place} {what}", why, "name a folder")] == [True] * 3
+    assert refused.value.code == "store-unreachable"
+
+
+def test_a_link_to_a_folder_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert resolve_store(tmp_path / "link" / "new").location == str(tmp_path / "link" / "new")
 
 
 @pytest.mark.parametrize("url", ["https://kitaru.example.org", "postgresql://localhost/db"])

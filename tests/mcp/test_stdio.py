@@ -13,6 +13,7 @@ import anyio
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 
+from tests.cli.terminal import Terminal
 from tests.mcp.conftest import PATIENCE, Tools
 
 pytestmark = pytest.mark.timeout(90)
@@ -67,6 +68,15 @@ def test_a_read_only_server_lists_readers(tools: Tools) -> None:
 def test_the_server_ends_with_its_client(folder: Path) -> None:
     ran = subprocess.run(LINE, input=b"", capture_output=True, timeout=PATIENCE, check=False)
     assert (ran.returncode, ran.stdout) == (0, b"")
+
+
+def test_on_a_terminal_the_server_says_what_it_is_for_and_ctrl_c_ends_it(folder: Path) -> None:
+    with Terminal(folder, "mcp") as terminal:
+        terminal.until(lambda lines: "Ctrl-C ends it" in " ".join(lines))
+        terminal.interrupt()
+        code, lines = terminal.end()
+    assert code == 130
+    assert "Traceback" not in " ".join(lines)
 
 
 def test_lines_that_are_no_messages_are_survived(folder: Path) -> None:
