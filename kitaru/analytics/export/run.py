@@ -182,7 +182,7 @@ class _Export:
     def _made(self, generation: Generation, stage: Stage, work: Sequence[_Work]) -> Generator[_Made]:
         """Write buckets; what came of each. Executions alone two at a time: DuckDB gives one bucket's rows to one thread.
 
-        The events of one bucket are enough for its threads, and take half of the memory.
+        The events of one bucket are work enough for all threads, and take half a gigabyte.
         """
         if self._wanted.tables != ("executions",) or len(work) < _AT_ONCE:
             for bucket, tables in work:
