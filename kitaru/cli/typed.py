@@ -11,7 +11,10 @@ from typing import cast
 
 from kitaru.domain.errors import KitaruUsageError
 
-_CONDITION = re.compile(r"\s*(.+?)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", re.DOTALL)
+_CONDITION = re.compile(r"\s*((?!!=)[^\s<>=].*?)\s*(==|!=|<>|>=|<=|=>|=<|=|>|<)\s*(.*?)\s*", re.DOTALL)
+_SAME = {"==": "=", "<>": "!="}
+_TURNED = {"=>": ">=", "=<": "<="}
+"""Taken for `=` and a text that begins with `>`, it would match nothing, and nobody would know why."""
 
 
 def read_text(given: str, option: str) -> str:
@@ -46,7 +49,10 @@ def conditions(where: list[str]) -> dict[str, dict[str, object]] | None:
         parts = _CONDITION.fullmatch(text)
         if parts is None:
             raise KitaruUsageError(f"--where {text!r} is no condition; type 'KEY OP VALUE', such as 'score >= 3'")
-        key, operator, given = parts.groups()
+        key, typed, given = parts.groups()
+        operator = _SAME.get(typed, typed)
+        if operator in _TURNED:
+            raise KitaruUsageError(f"--where {text!r}: there is no operator {typed}; type {key} {_TURNED[typed]} {given}")
         if not given:
             raise KitaruUsageError(f"--where {text!r} has no value; type 'KEY OP VALUE', with \"\" for an empty text")
         value: object = given

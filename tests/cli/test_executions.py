@@ -126,9 +126,21 @@ def test_a_condition_whose_value_is_no_json_is_text(run: Run, log: EventLog) -> 
     assert run("executions", "list", "-o", "json", "--where", 'v="1.2.3"').json["count"] == 1
 
 
-@pytest.mark.parametrize("where", ["tier", "= 3", "n ~ 3", "n > [1]", "n=1e999", "n >", "n != ", "n="])
+@pytest.mark.parametrize(
+    "where", ["tier", "= 3", "n ~ 3", "n > [1]", "n=1e999", "n >", "n != ", "n=", "n => 3", "n=<3", " = 3", "== 3", "!= 3"]
+)
 def test_what_is_no_condition_is_exit_2(run: Run, log: EventLog, where: str) -> None:
     assert run("executions", "list", "--where", where).code == 2
+
+
+def test_operators_of_other_languages_mean_what_they_mean_there(run: Run, log: EventLog) -> None:
+    for number in (3, 4):
+        started(log, metadata={"n": number, "tier": "pro" if number == 3 else "free"})
+    for where in ("n == 4", "n==4", "n <> 3", "tier<>pro", "tier == free"):
+        (item,) = run("executions", "list", "-o", "json", "--where", where).json["items"]
+        assert item["metadata"]["n"] == 4, where
+    ran = run("executions", "list", "--where", "n => 3")
+    assert "type n >= 3" in ran.err
 
 
 def test_an_empty_text_is_asked_for_in_quotes(run: Run, log: EventLog) -> None:

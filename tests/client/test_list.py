@@ -177,6 +177,8 @@ def test_an_iso_text_is_in_utc_unless_it_says_otherwise(client: KitaruClient, lo
         {"limit": True}, {"page": 0}, {"size": 0}, {"tags": [1]}, {"flow": 7}, {"where": {"a": {"~": 1}}},
         {"where": {"a": [1]}}, {"where": {"a": {">": True}}},
         {"where": {"a": {">": None}}}, {"where": {"a": float("nan")}}, {"where": {"a": 2**70}}, {"where": {1: 1}},
+        {"where": "a"}, {"where": ["a"]}, {"where": {f"k{n}": n for n in range(65)}},
+        {"tags": [f"t{n}" for n in range(101)]},
     ],
 )  # fmt: skip
 def test_bad_filters_are_usage_errors(client: KitaruClient, log: EventLog, bad: dict[str, object]) -> None:

@@ -168,6 +168,8 @@ def test_a_sum_past_what_a_float_holds_is_json_all_the_same(log: EventLog, clien
         ({"metrics": "n:latency:avg"}, "duration, active_duration"), ({"timezone": "Mars/Olympus"}, "'Mars/Olympus'"),
         ({"max_groups": 0}, "10000"), ({"max_groups": 10_001}, "10000"), ({"status": "done"}, "running, waiting"),
         ({"since": "1d", "until": "2d"}, "1d"), ({"where": {"k": {"~": 1}}}, "'~'"), ({"where": {"k": [1]}}, "'k'"),
+        ({"where": "k"}, "'k'"), ({"where": {f"k{n}": n for n in range(65)}}, "at most 64"),
+        ({"tags": [f"t{n}" for n in range(101)]}, "at most 100"),
         ({"flow": 7}, "flow"), ({"tags": [1]}, "tags"), ({"since": "soon"}, "'soon'"),
     ],
 )  # fmt: skip

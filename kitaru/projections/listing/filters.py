@@ -10,12 +10,15 @@ from math import isfinite
 from typing import Literal, NamedTuple, TypedDict, cast
 
 from kitaru.domain.errors import KitaruUsageError
+from kitaru.domain.limits import MAX_TAGS
 
 Operator = Literal["=", "!=", ">", ">=", "<", "<="]
 Scalar = str | int | float | bool | None
 
 OPERATORS: tuple[Operator, ...] = ("=", "!=", ">", ">=", "<", "<=")
 STATUSES = ("running", "waiting", "completed", "failed", "cancelled")
+MAX_CONDITIONS = 64
+"""More of them, or more tags than an execution is given at once, take statistics minutes and all of the memory."""
 
 _AGE = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -73,15 +76,19 @@ def make_filters(
     first, last = moment_of("since", since, now), moment_of("until", until, now)
     if first is not None and last is not None and first > last:
         raise KitaruUsageError(f"since ({since}) is after until ({until}); nothing can be in between")
+    labels, conditions = tuple(dict.fromkeys(_texts("tags", tags))), _all_conditions(where)
+    for name, most, given in (("tags", MAX_TAGS, len(labels)), ("where", MAX_CONDITIONS, len(conditions))):
+        if given > most:
+            raise KitaruUsageError(f"{name} takes at most {most} at once, not {given}")
     return Filters(
         project,
         _text("flow", flow),
         make_statuses(status),
         _text("stack", stack),
-        tuple(dict.fromkeys(_texts("tags", tags))),
+        labels,
         first,
         last,
-        tuple(condition for key, test in (where or {}).items() for condition in _conditions(key, test)),
+        conditions,
     )
 
 
@@ -125,6 +132,15 @@ def moment_of(name: str, value: object, now: int) -> int | None:
     if not isinstance(value, datetime):
         raise KitaruUsageError(f"{name} has to be a datetime, an ISO text or an age such as '7d' or '12h', not {value!r}")
     return ((value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+
+
+def _all_conditions(where: object) -> tuple[Condition, ...]:
+    if where is None:
+        return ()
+    if not isinstance(where, Mapping):
+        raise KitaruUsageError(f"where has to be a mapping such as {{'score': {{'>=': 3}}}}, not {where!r}")
+    given = cast("Mapping[object, object]", where)
+    return tuple(condition for key, test in given.items() for condition in _conditions(key, test))
 
 
 def _conditions(key: object, test: object) -> list[Condition]:
