@@ -222,7 +222,8 @@ def _check_place(choice: StoreChoice) -> None:
     except PermissionError:
         return
     except OSError:
-        pass  # a link that leads nowhere
+        if not os.path.islink(place):  # it went away just now
+            return
     what = f"a link to {os.readlink(place)!r}, which is no folder" if os.path.islink(place) else "a file"
     raise KitaruBackendError(
         f"the store {choice.location} ({choice.why}) is no folder: {place} is {what}; name a folder, or take that away",

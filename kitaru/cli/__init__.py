@@ -19,7 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given in (["--version"], ["-V"]):
         from kitaru import __version__
 
-        print(f"kitaru {__version__}")
+        try:
+            print(f"kitaru {__version__}", flush=True)
+        except OSError as error:
+            print(f"Error: {error.strerror}", file=sys.stderr)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python says so again at its end
+            return 1
         return 0
     from kitaru.cli.app import run
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from kitaru.domain.usage import UsageSummary
 
 _EVENT_CHARS = 160
+_RUNTIME_FRAME = re.compile(r'  File ".*[/\\]kitaru[/\\]runtime[/\\]\w+\.py", line \d+, in ')
 _SPARE = ("Tags", "Checkpoints", "Duration", "Started")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -134,11 +136,23 @@ def usage_line(summary: UsageSummary | None) -> str | None:
 
 
 def failure_text(failure: FailureInfo) -> None:
-    """Why something failed, with the traceback."""
+    """Why something failed, with the traceback: of the user's own frames, JSON has all of them."""
     print(f"\nFailure ({failure.origin.value}): {clean(shown_type(failure.exception_type))}: ", end="")
     print(clean(failure.message, keep_lines=True))
-    for line in (failure.traceback or "").rstrip().splitlines():
+    for line in _own_frames((failure.traceback or "").rstrip().splitlines()):
         print(f"  {clean(line)}")
+
+
+def _own_frames(lines: Sequence[str]) -> Iterator[str]:
+    """A traceback without the frames of the runtime, through which every call of a checkpoint goes."""
+    is_left_out = False
+    for line in lines:
+        if line.startswith("  File "):
+            is_left_out = _RUNTIME_FRAME.match(line) is not None
+        elif not line.startswith("    "):
+            is_left_out = False
+        if not is_left_out:
+            yield line
 
 
 def _wait_text(wait: PendingWait) -> None:

@@ -71,7 +71,7 @@ class _Told(logging.Handler):
     """Log lines as a followed stream."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        at = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")  # as everywhere in JSON
         output.print_event("worker", "log", {"timestamp": at, "level": record.levelname, "message": record.getMessage()})
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from kitaru.client.access import Access
 from kitaru.client.snapshots import from_row, wait_from_row
 from kitaru.domain.errors import KitaruBackendError, KitaruError, KitaruNotFoundError, KitaruUsageError
+from kitaru.domain.ids import wait_id
 from kitaru.projections.listing import (
     ExecutionRow,
     Filters,
@@ -226,7 +227,7 @@ class Reading:
             return self._pending(exec_id, row)
         except _DAMAGE as error:
             pending = self._from_events(exec_id, error).pending_waits
-            found = next((wait for wait in pending if wait.wait_id == f"{exec_id}.w{row.wait}"), None)
+            found = next((wait for wait in pending if wait.wait_id == wait_id(exec_id, row.wait)), None)
             if found is None:
                 raise _damaged(exec_id, error) from error
             return found

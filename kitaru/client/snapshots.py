@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -23,7 +24,7 @@ from kitaru.client.usage import metadata_of_call, metadata_of_execution, records
 from kitaru.domain.errors import FailureOrigin
 from kitaru.domain.ids import artifact_id, attempt_id, call_id, wait_id
 from kitaru.domain.status import ExecutionStatus
-from kitaru.domain.usage import UsageSeen
+from kitaru.domain.usage import UsageRecord, UsageSeen
 
 if TYPE_CHECKING:
     from kitaru.domain.events import FailureFields, FlowOptions, Target
@@ -241,8 +242,11 @@ def _or_erased(text: str | None) -> str:
 
 
 def _call(exec_id: str, call: Call, artifacts: Mapping[int, ArtifactRef], load: Load) -> CheckpointCall:
-    attempts = tuple(_attempt(exec_id, call.call, attempt, load) for attempt in call.attempts)
-    records = records_of(call.usage, load)
+    told = records_of(call.usage, load)  # once: an attempt's records are the call's own
+    records, by_attempt = tuple(record for _, record in told), defaultdict[int, list[UsageRecord]](list)
+    for number, record in told:
+        by_attempt[number].append(record)
+    attempts = tuple(_attempt(exec_id, call.call, each, tuple(by_attempt[each.number]), load) for each in call.attempts)
     return CheckpointCall(
         call_id=call_id(exec_id, call.call),
         invocation_id=call.invocation_id,
@@ -261,7 +265,7 @@ def _call(exec_id: str, call: Call, artifacts: Mapping[int, ArtifactRef], load: 
     )
 
 
-def _attempt(exec_id: str, call: int, attempt: Attempt, load: Load) -> CheckpointAttempt:
+def _attempt(exec_id: str, call: int, attempt: Attempt, records: tuple[UsageRecord, ...], load: Load) -> CheckpointAttempt:
     return CheckpointAttempt(
         attempt_id=attempt_id(exec_id, call, attempt.number),
         number=attempt.number,
@@ -270,7 +274,7 @@ def _attempt(exec_id: str, call: int, attempt: Attempt, load: Load) -> Checkpoin
         ended_at=None if attempt.ended_at is None else moment(attempt.ended_at),
         metadata=shown_tree(attempt.metadata),
         failure=None if attempt.failure is None else _failure(attempt.failure, load),
-        llm_usage_records=records_of(attempt.usage, load),
+        llm_usage_records=records,
     )
 
 

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from kitaru.projections.detail import Load
 
 
-def records_of(events: Iterable[LLMUsageRecorded], load: Load) -> tuple[UsageRecord, ...]:
-    """The records of events; one whose payload was erased, or is no record, is left out."""
-    found: list[UsageRecord] = []
+def records_of(events: Iterable[LLMUsageRecorded], load: Load) -> list[tuple[int, UsageRecord]]:
+    """The records of events, each with its attempt; one whose payload was erased, or is no record, is left out."""
+    found: list[tuple[int, UsageRecord]] = []
     for event in events:
         told = shown(load(event.record))
         try:
-            found.append(UsageRecord.model_validate(told))
+            found.append((event.attempt, UsageRecord.model_validate(told)))
         except ValueError:
             continue
-    return tuple(found)
+    return found
 
 
 def registry_of(records: Iterable[UsageRecord]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 """How long a flow's file may take to load before its process is given up."""
+KEEP_DAYS = 7
+"""How long the output of a process is kept after it was last written to."""
 _TAIL_CHARS = 1_000
+_PREFIX = "kitaru-mcp-"
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """Where this very package is: the child must not find another one."""
 _CHUNK = 65_536
@@ -50,6 +54,7 @@ class Children:
 
         Raises what kept it from beginning, and KitaruRuntimeError when the process died or took too long.
         """
+        _forget_old()
         ours, theirs = os.pipe()
         file, path = tempfile.mkstemp(".log", f"{order['verb']}-", self._outputs())
         try:
@@ -84,9 +89,28 @@ class Children:
         return Begun(_exec_id(cast("Answer", json.loads(said))), path)
 
     def _outputs(self) -> Path:
-        if self._folder is None or not self._folder.is_dir():
-            self._folder = Path(tempfile.mkdtemp(prefix="kitaru-mcp-"))
+        """The folder of this server's files, its time set to now: other servers leave it alone."""
+        if self._folder is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._folder)
+                return self._folder
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         return self._folder
+
+
+def _forget_old() -> None:
+    """Remove what processes of this user's servers, this one or any before, have last written long ago."""
+    before = time.time() - KEEP_DAYS * 86_400
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else removes them too, or a file came
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                continue
+            for file in folder.glob("*.log"):
+                if file.lstat().st_mtime < before:
+                    file.unlink()
+            if found.st_mtime < before:
+                folder.rmdir()
 
 
 def _read(pipe: int, deadline: float) -> bytes | None:

@@ -32,7 +32,6 @@ class Attempt:
     ended_at: int | None = None
     failure: e.FailureFields | None = None
     metadata: Tree = field(default_factory=dict[str, object])
-    usage: list[e.LLMUsageRecorded] = field(default_factory=list[e.LLMUsageRecorded])
 
 
 @dataclass(slots=True)
@@ -233,9 +232,9 @@ class Detail:
         self.usage = self.usage.plus(totals_of(event.figures))
         self.usage_seen = seen_with(self.usage_seen, event.figures)
         call = self.calls[event.call]
+        if call.attempts and event.attempt > len(call.attempts):
+            raise LookupError(f"attempt {event.attempt}")
         call.usage.append(event)
-        if call.attempts:
-            call.attempts[event.attempt - 1].usage.append(event)
 
     def tags_changed(self, event: e.TagsChanged) -> None:
         self.tags |= dict.fromkeys(event.add)

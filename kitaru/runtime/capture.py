@@ -12,8 +12,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from types import FrameType
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeVarTuple, cast
 
 from kitaru.runtime import printed, terminal
 from kitaru.runtime.printed import Place
@@ -27,6 +28,7 @@ _plain = logging.Formatter("%(message)s")
 _busy = threading.local()
 _lock = threading.Lock()
 _live = 0
+Taken = TypeVarTuple("Taken")
 
 
 def enter() -> None:
@@ -81,10 +83,13 @@ class Tee:
 
     def write(self, text: str) -> int:
         """Write, as before; then take it along."""
-        with terminal.writing(self._name, text):
+        if terminal.is_shared():
+            with terminal.writing(self._name, text):
+                count = self._stream.write(text)
+        else:
             count = self._stream.write(text)
         if current.get() is not None:
-            _take(self._name, text)
+            _quietly(_take, self._name, text)
         return count
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -133,7 +138,7 @@ class BinaryTee:
         with terminal.writing(self._name, text):
             count = self._stream.write(data)
         if current.get() is not None:
-            _take(self._name, text)
+            _quietly(_take, self._name, text)
         return count
 
     def writelines(self, lines: Iterable[bytes]) -> None:
@@ -156,30 +161,28 @@ class BinaryTee:
 
 
 def _take(name: str, text: str) -> None:
-    """Take a piece of text along, unless it is a record that comes by itself."""
-
-    def take() -> None:
-        record, frame = _origin(_writer())
-        if record is not None and _reaches_us(record):
-            return
-        here = printed.printed_here()
-        if here is None:
-            return
-        if record is None:
-            here.write(name, _STREAMS[name], text, _place_of(frame))
-        else:
-            here.write(name, record.levelname, text, _place_in(record))
-
-    _quietly(take)
+    """Take a piece of text along, unless it is a record that comes by itself. `print` makes four of two words: for those
+    that go on with a line nobody looks up who writes.
+    """
+    here = printed.printed_here()
+    if here is None or here.goes_on(name, text):
+        return
+    record, frame = _origin(_writer())
+    if record is not None and _reaches_us(record):
+        return
+    if record is None:
+        here.write(name, _STREAMS[name], text, _place_of(frame))
+    else:
+        here.write(name, record.levelname, text, _place_in(record))
 
 
-def _quietly(take: Callable[[], None]) -> None:
+def _quietly(take: Callable[[*Taken], None], *taken: *Taken) -> None:
     """Whatever is wrong with telemetry, the code that printed goes on. What is printed in the midst of this is not taken."""
     if getattr(_busy, "is_taking", False):
         return
     _busy.is_taking = True
     try:
-        take()
+        take(*taken)
     except Exception:
         pass
     finally:
@@ -210,8 +213,15 @@ def _origin(frame: FrameType | None) -> tuple[logging.LogRecord | None, FrameTyp
 def _place_of(frame: FrameType | None) -> Place:
     if frame is None:
         return Place()
-    filename = os.path.basename(frame.f_code.co_filename)
-    return Place(filename.rpartition(".")[0] or filename, filename, frame.f_lineno)
+    module, filename = _named(frame.f_code.co_filename)
+    return Place(module, filename, frame.f_lineno)
+
+
+@lru_cache(1_000)
+def _named(path: str) -> tuple[str, str]:
+    """A file's module and name."""
+    filename = os.path.basename(path)
+    return filename.rpartition(".")[0] or filename, filename
 
 
 def _place_in(record: logging.LogRecord) -> Place:
@@ -240,7 +250,7 @@ class _Capture(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Take the record along, and do what `logging` does where nobody else handles it."""
         if current.get() is not None or hasattr(record, "kitaru_session"):
-            _quietly(lambda: _record(record))
+            _quietly(_record, record)
         last = logging.lastResort
         if last is not None and record.levelno >= last.level and not _is_handled(record):
             last.handle(record)

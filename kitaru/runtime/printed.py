@@ -75,6 +75,21 @@ class Printed:
         if part is not None:
             self._parts[key] = part
 
+    def goes_on(self, stream: str, text: str) -> bool:
+        """Take a piece that goes on with a line, or ends it; False, and nothing is taken, when it is not as simple."""
+        key = (stream, threading.get_ident())
+        part = self._parts.get(key)
+        if part is None or "\r" in text:
+            return False
+        if text == "\n":
+            del self._parts[key]
+            self._end(part)
+        elif "\n" in text:
+            return False
+        else:
+            _extend(part, text)
+        return True
+
     def add(self, level: str, message: str, place: Place) -> None:
         """Take a whole message."""
         if self._kept < MAX_LOG_LINES:

@@ -39,6 +39,11 @@ def begins(exec_id: str) -> None:
         _place.shared.begins(exec_id)
 
 
+def is_shared() -> bool:
+    """Whether some command has a line there."""
+    return _place.shared is not None
+
+
 def writing(stream: str, text: str) -> AbstractContextManager[object]:
     """While it lasts `text` is written to that stream: stdout or stderr."""
     return _NOBODY if _place.shared is None else _place.shared.writing(stream, text)

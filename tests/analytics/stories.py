@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy, deepcopy
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -78,6 +79,13 @@ class Story:
     @property
     def is_finished(self) -> bool:
         return self.record["status"] in ENDS
+
+    def copied(self, log: EventLog) -> Story:
+        """The story as it stands, in a copy of its store."""
+        twin = copy(self)
+        twin._log, twin._waits = log, dict(self._waits)
+        twin.record, twin._open = deepcopy((self.record, self._open))  # at once: the open calls are the record's own
+        return twin
 
     def go_on(self) -> None:
         """Make something happen."""
@@ -308,6 +316,10 @@ class Population:
             alive = [story for story in self.stories if not story.is_deleted]
             if alive:
                 self._rng.choice(alive).go_on()
+
+    def live_in(self, log: EventLog, stories: Sequence[Story]) -> None:
+        """From now on what happens, happens in this store, which has these stories."""
+        self._log, self.stories = log, [story.copied(log) for story in stories]
 
     @property
     def records(self) -> list[Record]:

@@ -10,16 +10,19 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from kitaru.cli import main
 from kitaru.compose import close_logs
 from kitaru.runtime import process
 from kitaru.settings import Configuration, configured
+from tests.cli import commands
 
 GOLDEN = Path(__file__).parent / "golden"
 SAID = "a flow said so"
@@ -71,6 +74,71 @@ def asks() -> int:
 """
 
 
+class Ran(NamedTuple):
+    """A command that was run."""
+
+    code: int
+    out: str
+    err: str
+    exec_id: str
+
+
+def _run(words: list[str], form: str) -> Ran:
+    out, err = io.StringIO(), io.StringIO()
+    more = ["-o", "json"] if form == "json" else []
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([*words, *more])
+    ids = re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", out.getvalue() + err.getvalue())
+    return Ran(code, out.getvalue(), err.getvalue(), ids[0] if words[0] == "run" and ids else "")
+
+
+def _work(words: list[str], form: str) -> Ran:
+    """A worker in a process of its own, told to end once it has run what another process left to it."""
+    project = words[words.index("--project") + 1]
+    left = commands.run("run", "flows.py:pays", "--detach", "--project", project, cwd=Path.cwd())
+    assert left.returncode == 0, left.stderr
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        more = ["-o", "json"] if form == "json" else []
+        line = [sys.executable, "-m", "kitaru.cli", *words, *more]
+        worker = subprocess.Popen(line, env=commands.environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+
+        def said(stream: IO[str]) -> str:
+            return os.pread(stream.fileno(), 100_000, 0).decode()
+
+        try:
+            commands.await_true(lambda: re.search(r"left [0-9a-f-]{36}", said(out) + said(err)) is not None)
+            worker.terminate()
+            code = worker.wait(commands.PATIENCE)
+        finally:
+            worker.kill()
+            worker.wait()
+        return Ran(code, said(out), said(err), "")
+
+
+_ASKED = (
+    {"id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "golden", "version": "1"},
+    }},
+    {"method": "notifications/initialized"},
+    {"id": 2, "method": "tools/call", "params": {"name": "kitaru_stacks_list", "arguments": {}}},
+    {"id": 3, "method": "tools/call", "params": {"name": "kitaru_executions_get", "arguments": {"exec_id": "ffff"}}},
+)  # fmt: skip
+
+
+def _serve(words: list[str], form: str) -> Ran:
+    """A server in a process of its own, and an assistant that asks it, waits for each answer, and leaves."""
+    line = [sys.executable, "-m", "kitaru.cli", *words]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(line, env=commands.environment(), text=True, **pipes) as server:  # type: ignore[call-overload]
+        said = ""
+        for asked in _ASKED:
+            server.stdin.write(json.dumps({"jsonrpc": "2.0", **asked}) + "\n")
+            server.stdin.flush()
+            said += server.stdout.readline() if "id" in asked else ""
+        out, err = server.communicate(timeout=commands.PATIENCE)
+    return Ran(server.returncode, said + out, err, "")
+
+
 class Scene(NamedTuple):
     """A command: `name` is its golden file's, `words` are typed, a word {SCENE} is the execution of an earlier one."""
 
@@ -78,6 +146,7 @@ class Scene(NamedTuple):
     words: str
     code: int = 0
     before: Callable[[], object] = lambda: None
+    run: Callable[[list[str], str], Ran] = _run
 
 
 def _mend() -> None:
@@ -168,6 +237,10 @@ PLAY = (
     Scene("run-pays", "run flows.py:pays"),
     Scene("llm-usage-statistics", "llm-usage statistics --group-by model --metric tokens:tokens:sum --metric cost:cost:sum"),
     Scene("llm-usage-statistics-bad", "llm-usage statistics --metric n:price:sum", 2),
+    Scene("worker", "worker --project crew", run=_work),
+    Scene("worker-none", "worker --stack local", 2),
+    Scene("mcp", "mcp", run=_serve),
+    Scene("mcp-bad", "mcp --write", 2),
     Scene("completion", "completion bash"),
     Scene("completion-none", "completion tcsh", 2),
     Scene("no-command", "nothing", 2),
@@ -193,31 +266,13 @@ def play(folder: Path, form: str) -> Iterator[tuple[Scene, Played]]:
             known["asked"] = _run(["run", "flows.py:asks"], "json").exec_id
         scene.before()
         words = [re.sub(r"\{([a-z-]+)\}", lambda found: known[found[1]], word) for word in scene.words.split()]
-        ran = _run(words, form)
+        ran = scene.run(words, form)
         if ran.exec_id:
             known.setdefault(scene.name, ran.exec_id)
         shown = names.plain(f"$ kitaru {scene.words}\n{ran.out}--- stderr\n{ran.err}")
         if "logs" not in scene.words:
             shown = shown.replace(f"{SAID}\n", "")  # a flow's thread prints it when it gets there
         yield scene, Played(ran.code, shown)
-
-
-class Ran(NamedTuple):
-    """A command that was run."""
-
-    code: int
-    out: str
-    err: str
-    exec_id: str
-
-
-def _run(words: list[str], form: str) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    more = ["-o", "json"] if form == "json" else []
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([*words, *more])
-    ids = re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", out.getvalue() + err.getvalue())
-    return Ran(code, out.getvalue(), err.getvalue(), ids[0] if words[0] == "run" and ids else "")
 
 
 class Names:

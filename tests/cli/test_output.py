@@ -163,6 +163,30 @@ def test_the_version_imports_nothing(folder: Path) -> None:
     assert ran.stdout.splitlines() == [f"kitaru {kitaru.__version__}", "[]"]
 
 
+@pytest.mark.parametrize("module", ["kitaru", "kitaru.cli"])
+def test_the_package_runs_as_a_module(folder: Path, module: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", module, "-V"], env=commands.environment(), capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("kitaru ")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["status"], ["executions", "list", "-o", "json"]])
+def test_a_disk_that_is_full_is_no_traceback(folder: Path, log: EventLog, words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "kitaru.cli", *words],
+            env=commands.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert b"No space left on device" in ran.stderr
+    assert b"Traceback" not in ran.stderr
+    assert b"Exception ignored" not in ran.stderr
+
+
 def test_a_list_imports_neither_the_store_for_writing_nor_rich_nor_duckdb(folder: Path, log: EventLog) -> None:
     started(log)
     code = (
@@ -208,6 +232,14 @@ def test_help_names_every_command(run: Run) -> None:
     out = run("--help").out
     for word in ("init", "status", "trust", "run", "recover", "executions", "artifacts", "store", "completion"):
         assert f"  {word} " in out
+
+
+def test_a_command_of_a_group_is_found_without_its_group(run: Run) -> None:
+    assert (
+        run("latest").err == "Error: No such command 'latest'. Did you mean: kitaru executions latest; see: kitaru --help\n"
+    )
+    assert "kitaru executions list, kitaru artifacts list" in run("list").err
+    assert run("executions", "zzz").err == "Error: No such command 'zzz'; see: kitaru executions --help\n"
 
 
 def test_no_word_at_all_is_help(run: Run) -> None:

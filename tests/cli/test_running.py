@@ -98,6 +98,18 @@ def test_a_flow_that_fails_is_exit_1_without_a_traceback(run: Run, flows: str) -
     assert "Traceback" not in ran.err
 
 
+def test_a_traceback_shows_the_users_own_frames_and_json_has_all(run: Run, flows: str) -> None:
+    run("run", f"{flows}:total", "--input", '{"n": -1}')
+    shown = run("executions", "latest").out
+    frames = [line for line in shown.splitlines() if line.startswith("    File ")]
+    assert len(frames) == 1
+    assert all(f'File "{flows}"' in frame for frame in frames)
+    assert shown.count("Traceback (most recent call last):") == 1
+    assert "  ValueError: n is negative\n" in shown
+    whole = run("executions", "latest", "-o", "json").json["item"]["failure"]["traceback"]  # type: ignore[index]
+    assert "kitaru/runtime/" in whole
+
+
 def test_inputs_that_do_not_fit_are_exit_2_and_start_nothing(run: Run, flows: str) -> None:
     ran = run("run", f"{flows}:total", "--input", '{"m": 1}')
     assert (ran.code, ran.err) == (2, "Error: total has no input 'm'; its inputs: n\n")

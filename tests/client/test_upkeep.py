@@ -20,6 +20,7 @@ from kitaru.client.upkeep import Kept, collect
 from kitaru.compose import close_logs, open_log, projectors, verify_store
 from kitaru.domain import events as e
 from kitaru.domain.payload import Payload
+from kitaru.domain.usage import UsageFigures
 from kitaru.runtime import operations, process, recovery
 from kitaru.settings import Configuration, StoreChoice, configured
 from kitaru.store.lines import LogLine
@@ -56,17 +57,30 @@ def log(choice: StoreChoice) -> SQLiteLog:
     return opened
 
 
+def spend(text: str) -> None:
+    """Record what an LLM call used, with the text in the record."""
+    kitaru.record_usage(
+        {
+            "adapter": "kitaru.llm", "surface": "direct_llm", "status": "completed", "billing_effect": "incurred",
+            "cache_status": "executed", "provider": "openai", "model": "small", "call_name": text[:100],
+            "usage": {"input_tokens": 100, "output_tokens": 20, "raw": {"said": text[:1000]}},
+            "cost": {"actual_cost_usd": 0.25, "source": "provider_reported", "source_label": text[:100]},
+        }
+    )  # fmt: skip
+
+
 @checkpoint(cache=True)
 def fetch(text: str) -> str:
-    kitaru.log(seen=text, deep={"in": [text]})
+    kitaru.log(seen=text[:1000], deep={"in": [text[:1000]]})
     kitaru.save("artifact", {"of": text})
     print("printed", text)
+    spend(text)
     return text.upper() + text
 
 
 @flow(tags=["nightly"])
 def research(text: str) -> str:
-    kitaru.log(customer=text, score=3)
+    kitaru.log(customer=text[:1000], score=3)
     print("the body", text)
     fetch(text)
     return text * 2
@@ -108,9 +122,10 @@ def test_counts_lists_and_statistics_stay_when_histories_are_dropped(client: Kit
         {"group_by": ["status", "flow"], "metrics": ["d:duration:sum", "s:step_count:sum", "c:cached_step_count:sum"]},
         {"group_by": ["tag"], "metrics": ["o:output_artifact_count:sum"]},
         {"group_by": ["metadata:tier"], "metrics": ["score:metadata:score:avg"]},
-        {"group_by": ["time:day"]},
+        {"group_by": ["time:day"], "metrics": ["tokens:llm_tokens:sum", "cost:llm_cost:sum"]},
     ]
     before = ([client.executions.statistics(**each) for each in asked], listed(client))  # type: ignore[arg-type]
+    assert [each["llm_usage_summary"]["usage_record_count"] for each in before[1]] == [1] * 7
     freed = collect(choice, Kept(NOW))
     assert freed.executions == 7
     assert ([client.executions.statistics(**each) for each in asked], listed(client)) == before  # type: ignore[arg-type]
@@ -134,6 +149,7 @@ def test_a_rebuild_gives_the_same_rows_without_the_histories(log: SQLiteLog, cho
     KitaruClient(choice.location).executions.tag(ids[0], add=["late"], remove=["nightly"])
     before = tables(choice.location)
     assert len(before["executions"]) == 4
+    assert len(before["llm_usage"]) == 3
     assert before["artifacts"] == before["reuse"] == []
     log.rebuild()
     assert tables(choice.location) == before
@@ -294,7 +310,8 @@ def sing(log: SQLiteLog, choice: StoreChoice) -> list[str]:
     operations.answer(log, sung[3], "ask", CANARY, CANARY)
     recovery.take_over(log, sung[3], asks)
     process.join_all()
-    usage = e.LLMUsageRecorded(at=2, call=1, attempt=1, record_id="r", record=Payload.of(f'"{CANARY}"'.encode(), "k1"))
+    record, figures = Payload.of(f'"{CANARY}"'.encode(), "k1"), UsageFigures(model=CANARY, warnings=(CANARY,))
+    usage = e.LLMUsageRecorded(at=2, call=1, attempt=1, record_id="r", record=record, figures=figures)
     one, two = call(1)
     sung.append(append(log, start(log), one, usage, two, completed(CANARY.encode())).exec_id)
     log.lines.flush()
@@ -308,12 +325,21 @@ def test_a_deleted_execution_is_in_no_file(log: SQLiteLog, client: KitaruClient,
     shared = run(research, "stays")
     sung = sing(log, choice)
     assert log.query("SELECT count(*) FROM logs WHERE message LIKE '%' || ? || '%'", (CANARY,)) != [(0,)]
+    assert log.query("SELECT count(*) FROM llm_usage WHERE models LIKE '%' || ? || '%'", (CANARY,)) == [(1,)]
+    assert recorded_with(client, CANARY) == 3
     for exec_id in sung:
         client.executions.delete(exec_id)
     client.close()
     assert copied(choice) == []
     assert verify_store(choice).problems == ()
     assert client.executions.get(shared).status == "completed"
+
+
+def recorded_with(client: KitaruClient, text: str) -> int:
+    """How many executions have a usage record that holds a text."""
+    ids = [found.exec_id for found in client.executions.list()]
+    records = [client.executions.get(exec_id).llm_usage_records or () for exec_id in ids]
+    return sum(any(text in record.model_dump_json() for record in each) for each in records)
 
 
 def test_what_a_killed_delete_left_in_the_statistics_goes_with_gc(log: SQLiteLog, choice: StoreChoice) -> None:
@@ -346,11 +372,24 @@ def copied(choice: StoreChoice) -> list[str]:
     return ran.stdout.split()
 
 
-def test_erased_values_are_in_no_file(log: SQLiteLog, choice: StoreChoice) -> None:
+def sums_of(client: KitaruClient, exec_id: str) -> tuple[int, int, int]:
+    """Usage records that are shown of an execution, and what its sums say of them: erasing leaves those."""
+    found = client.executions.get(exec_id)
+    summary = found.llm_usage_summary
+    assert summary is not None
+    return len(found.llm_usage_records or ()), summary.usage_record_count, summary.total_tokens
+
+
+def test_erased_values_are_in_no_file(log: SQLiteLog, client: KitaruClient, choice: StoreChoice) -> None:
     sung = [run(research, CANARY * 3), run(research, CANARY * 3000), run(breaks, CANARY)]
+    assert [log.head(exec_id).state.status for exec_id in sung] == ["completed", "completed", "failed"]
+    assert recorded_with(client, CANARY) == 3
     for exec_id in sung:
         log.erase(exec_id, "me", 9)
+    client.close()
     assert copied(choice) == []
+    with KitaruClient(choice.location) as fresh:
+        assert [sums_of(fresh, exec_id) for exec_id in sung] == [(0, 1, 120)] * 3
     assert verify_store(choice).problems == ()
 
 
@@ -360,6 +399,7 @@ def test_dropped_histories_leave_no_value_and_no_line(log: SQLiteLog, choice: St
     operations.answer(log, log.find_ids("")[-1], "ask", CANARY, "me")
     recovery.take_over(log, log.find_ids("")[-1], asks)
     process.join_all()
+    assert log.query("SELECT count(*) FROM llm_usage") == [(1,)]
     assert collect(choice, Kept(NOW)).executions == 2
     assert copied(choice) == []
     assert verify_store(choice).problems == ()

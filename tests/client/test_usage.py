@@ -11,13 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kitaru.client import KitaruClient
+from kitaru.client.history import read_detail
+from kitaru.client.snapshots import from_detail
 from kitaru.client.upkeep import Kept, collect
 from kitaru.compose import close_logs, open_log, verify_store
 from kitaru.domain import events as e
+from kitaru.domain.payload import Payload
 from kitaru.domain.usage import COSTS, FLAT_KEYS, UsageFigures
 from kitaru.settings import StoreChoice
 from kitaru.store.log import EventLog, Head
-from tests.client.recording import append, completed, opened, started, value
+from tests.client.recording import append, completed, failure, opened, started, value
 
 TOKENS, COST = "kitaru_llm_total_tokens_v1", "kitaru_llm_display_cost_usd_v1"
 OPERATORS = {
@@ -25,10 +28,10 @@ OPERATORS = {
 }  # fmt: skip
 
 
-def used(number: int = 1, **figures: Any) -> e.LLMUsageRecorded:
+def used(number: int = 1, of: int = 1, **figures: Any) -> e.LLMUsageRecorded:
     told = UsageFigures(**{"model": "m", "total_tokens": 10, "actual_cost": 5 * 10**9, **figures})
     record = {"record_id": f"r{number}", "attempt": 1, "usage": {"total_tokens": told.total_tokens}}
-    return e.LLMUsageRecorded(at=2, call=1, attempt=1, record_id=f"r{number}", record=value(record), figures=told)
+    return e.LLMUsageRecorded(at=2, call=of, attempt=1, record_id=f"r{number}", record=value(record), figures=told)
 
 
 def asked(log: EventLog, *records: e.LLMUsageRecorded) -> Head:
@@ -149,6 +152,30 @@ def test_an_execution_as_it_was_has_the_usage_of_then(log: EventLog, client: Kit
     then = client.executions.get(head.exec_id, at=4)
     assert (then.metadata[TOKENS], len(then.llm_usage_records or ())) == (10, 1)
     assert client.executions.get(head.exec_id, at=3).llm_usage_summary is None
+
+
+def test_each_record_is_read_and_built_once(log: EventLog, client: KitaruClient) -> None:
+    """An execution, its calls and its attempts show the same records: 10,000 of them are not built three times."""
+    first = (opened(1), used(1), used(2), failure(1), opened(1).model_copy(update={"attempt": 2}))
+    second = used(3).model_copy(update={"attempt": 2})
+    head = append(log, started(log), *first, second, completed(1, attempt=2), opened(2, "other"), used(4, of=2))
+    read: list[str] = []
+    detail = read_detail(client._access, head.exec_id)  # pyright: ignore[reportPrivateUsage]
+
+    def load(payload: Payload) -> bytes | None:
+        read.append(payload.digest)
+        return payload.data
+
+    execution = from_detail(head.exec_id, detail, load, None)
+    assert [record.record_id for record in execution.llm_usage_records or ()] == ["r1", "r2", "r3", "r4"]
+    recorded = [used(number).record.digest for number in range(1, 5)]
+    assert [read.count(digest) for digest in recorded] == [1, 1, 1, 1]
+    calls = execution.checkpoints or ()
+    attempts = [attempt for call in calls for attempt in call.attempts]
+    assert [len(attempt.llm_usage_records) for attempt in attempts] == [2, 1, 1]
+    for shown in (calls, attempts):
+        each = [record for part in shown for record in part.llm_usage_records]
+        assert [id(record) for record in each] == [id(record) for record in execution.llm_usage_records or ()]
 
 
 def test_the_json_of_an_execution_holds_numbers(log: EventLog, client: KitaruClient) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -65,7 +66,9 @@ def test_any_question_beside_writers_and_killed_builders_has_the_oracles_answer(
     try:
         with KitaruClient(choice.location) as client, killed_builders(folder / "store", Random(seed)) as ended:
             store = Asked(client._access.reader("store"), choice.location, EAGER)
-            for number in range(questions):
+            for number in count():
+                if number >= questions and len(bases) > 2:  # on a busy machine builders take longer than so many questions
+                    break
                 if number % 5 == 0:
                     population.go_on(starts=chance.randrange(3), steps=chance.randrange(20))
                 question = stories.question(chance, population.records, ("executions", "checkpoints", "llm_usage"))
@@ -85,7 +88,6 @@ def test_any_question_beside_writers_and_killed_builders_has_the_oracles_answer(
     assert ended, "no builder was begun"
     if questions > 100:  # few builders need not meet both ends
         assert {0, -9} <= set(ended), "no builder was killed, or none ended well"
-    assert len(bases) > 2
 
 
 @pytest.mark.timeout(300)

@@ -158,6 +158,17 @@ def echoes_credentials(status: int) -> Step:
     return step
 
 
+def answers_with_credentials(before: str = "the key is ") -> Step:
+    """An answer in whose text the key stands that came with the request."""
+
+    def step(server: Server, asked: Asked) -> Reply:
+        key = asked.headers.get("x-api-key") or asked.headers.get("authorization", "").removeprefix("Bearer ")
+        said = f"{before}{key}"
+        return answers(json.dumps(said) if asked.body.get("tools") else said)(server, asked)
+
+    return step
+
+
 def says(text: str | bytes, status: int = 200) -> Step:
     """A body that is none of the format."""
     return lambda server, asked: Reply(status, text)

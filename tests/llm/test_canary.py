@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 import kitaru
 from kitaru.aliases import register_model
+from kitaru.client import KitaruClient
 from kitaru.runtime.llm.redaction import Redactor
+from tests.llm.asking import start
+from tests.llm.conftest import KEY
 from tests.llm.servers import (
+    Server,
     Step,
     answers,
+    answers_with_credentials,
     breaks,
     completes,
     echoes_credentials,
@@ -86,6 +93,7 @@ def misbehaving() -> list[Step]:
     return [
         *map(echoes_credentials, (400, 401, 403, 404, 429, 500, 529)), echoes_credentials(200), refuses(500), says("<html>"),
         says("{}"), says(b"\xff\xfe"), breaks(answers()), slowly(answers(), 1), answers(), answers("[]"),
+        answers_with_credentials(),
     ]  # fmt: skip
 
 
@@ -126,6 +134,30 @@ def test_a_credential_is_nowhere(spoken: str, kept: str, tmp_path: Path) -> None
         assert form not in ran.stdout
         assert form not in ran.stderr
     assert leaks(tmp_path) == []
+
+
+@pytest.mark.parametrize("where", ["body", "async checkpoint"])
+def test_a_key_that_comes_back_in_an_answer_or_an_error_is_in_no_value_event_log_or_error(
+    server: Server, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.script = [answers_with_credentials()]
+    answered = start(where=where, model=server.model)
+    assert answered.wait(60) == "the key is ***"
+    server.script = [echoes_credentials(401)]
+    refused = start(where=where, model=server.model, retries=0)
+    with pytest.raises(kitaru.KitaruExecutionError, match=r"Incorrect API key provided: \*\*\*") as raised:
+        refused.wait(60)
+    assert any(KEY in each.headers.get("x-api-key", each.headers.get("authorization", "")) for each in server.asked)
+    with KitaruClient() as client:
+        for handle in (answered, refused):
+            whole = client.executions.get(handle.exec_id).model_dump_json(by_alias=True)
+            events = [event.model_dump_json() for event in client.executions.events(handle.exec_id)]
+            step, runner = (client.executions.logs(handle.exec_id, source=source) for source in ("step", "runner"))
+            assert KEY not in "\n".join((whole, *events, *(line.message for line in (*step, *runner))))
+            assert any("***" in event for event in events)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert KEY not in shown + caplog.text
 
 
 def test_every_way_to_write_it_is_taken_out() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -249,3 +251,43 @@ def test_children_leave_no_descriptors(trusted: Tools) -> None:
         children.begin({**order, "target": "flows.py:sums", "inputs": {"a": 1}, "options": {}})  # type: ignore[typeddict-item]
         counts.append(len(os.listdir("/proc/self/fd")))
     assert counts[0] == counts[-1]
+
+
+def test_the_output_of_processes_goes_a_week_after_it_was_last_written(
+    trusted: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    def made(name: str, *files: str, days: float) -> None:
+        (temporary / name).mkdir()
+        for place in (*(temporary / name / file for file in files), temporary / name):
+            if place.suffix:
+                place.write_text("said")
+            os.utime(place, (time.time() - days * 86_400,) * 2)
+
+    made("kitaru-mcp-gone", "run-1.log", "run-2.log", days=7.1)
+    made("kitaru-mcp-fresh", "run-1.log", days=6.9)
+    made("kitaru-mcp-kept", "run-1.log", "notes.txt", days=7.1)
+    made("another", "run-1.log", days=100)
+    (temporary / "kitaru-mcp-link").symlink_to(temporary / "another")
+    trust_folder_of(trusted.client._access.log().store_id, "flows.py")
+    children = Children()
+
+    def begin() -> Path:
+        """The file of a process that prints nothing."""
+        order = {"verb": "run", "store": trusted.client.store.location, "project": "default", "detach": True}
+        begun = children.begin({**order, "target": "flows.py:sums", "inputs": {"a": 1}, "options": {}})  # type: ignore[typeddict-item]
+        return Path(begun.output_file)
+
+    first, second = begin(), begin()
+    left = sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.suffix)
+    own = sorted(str(path.relative_to(temporary)) for path in (first, second))
+    assert left == sorted([*own, "another/run-1.log", "kitaru-mcp-fresh/run-1.log", "kitaru-mcp-kept/notes.txt"])
+    assert not (temporary / "kitaru-mcp-gone").exists()
+
+    os.utime(first, (0, 0))
+    os.utime(first.parent, (0, 0))
+    third = begin()
+    assert (first.exists(), second.exists(), third.parent) == (False, True, second.parent)

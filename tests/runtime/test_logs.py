@@ -152,6 +152,31 @@ def test_an_isolated_call_says_what_it_said_before_its_end(how: str) -> None:
     }
 
 
+@checkpoint(runtime="isolated", retries=1)
+def tries_elsewhere(marker: str) -> None:
+    print("tried")
+    print("aside", file=sys.stderr)
+    if not os.path.exists(marker):
+        Path(marker).touch()
+        raise ValueError("the first time")
+
+
+@flow
+def tried_elsewhere(folder: str) -> None:
+    tries_elsewhere(f"{folder}/one")
+    tries_elsewhere(f"{folder}/two")
+
+
+def test_each_attempt_of_each_isolated_call_has_its_own_lines(tmp_path: Path) -> None:
+    found = logs(run(tried_elsewhere, str(tmp_path)))
+    assert [(entry.checkpoint_name, entry.invocation_id, entry.attempt, entry.level, entry.message) for entry in found] == [
+        ("tries_elsewhere", call, attempt, *said)
+        for call in ("tries_elsewhere", "tries_elsewhere_2")
+        for attempt in (1, 2)
+        for said in (("INFO", "tried"), ("ERROR", "aside"))
+    ]
+
+
 @checkpoint(retries=1)
 def talks_twice(seen: list[int]) -> int:
     print(f"try {len(tries) + 1}")

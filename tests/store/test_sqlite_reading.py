@@ -153,13 +153,15 @@ def test_a_read_only_folder_without_wal_is_read(folder: str, spawn: Spawn) -> No
     os.chmod(database_path(folder), 0o444)
     child = spawn(
         "import os, sys\nfrom kitaru.store.read import open_store\nimport kitaru.store.rows, kitaru.store.heads\n"
+        "from kitaru.store.sqlite.verify import verify\n"
         "if os.geteuid() == 0: os.setegid(65534); os.seteuid(65534)\n"
-        "reader = open_store(sys.argv[1]); print(sum(1 for i in reader.find_ids('') for _ in reader.read(i)))\n",
+        "reader = open_store(sys.argv[1]); print(sum(1 for i in reader.find_ids('') for _ in reader.read(i)))\n"
+        "report = verify(sys.argv[1]); print(report.events, report.is_whole)\n",
         folder,
     )
     out, err = child.communicate(timeout=30)
     os.chmod(folder, 0o755)
-    assert out == "4\n", err
+    assert out == "4\n4 True\n", err
 
 
 def _open_path(folder: str) -> None:

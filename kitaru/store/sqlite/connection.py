@@ -131,16 +131,30 @@ def open_writer(folder: str, complete: Callable[[sqlite3.Connection], None] | No
 
 def open_reader(folder: str) -> sqlite3.Connection:
     """A connection that cannot write and leaves the database and its WAL as they are, at its end too."""
+    return _opened_to_read(folder)[0]
+
+
+def reading_mode(folder: str) -> str:
+    """With which options a reader opens the database: for one that is attached to another. Raises KitaruBackendError."""
+    connection, mode = _opened_to_read(folder)
+    connection.close()
+    return mode
+
+
+def _opened_to_read(folder: str) -> tuple[sqlite3.Connection, str]:
     try:
         try:
-            return _checked(connect(folder, "mode=ro"), folder)
+            return _checked(connect(folder, _SHARED), folder), _SHARED
         except sqlite3.OperationalError as error:
             if primary_code(error) not in _NO_SHARED_MEMORY or not _is_all_in_one_file(folder):
                 raise
         # Nobody can write in such a folder, so the file does not change under us, and SQLite need not share memory.
-        return _checked(connect(folder, "mode=ro&immutable=1"), folder)
+        return _checked(connect(folder, _ALONE), folder), _ALONE
     except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
+
+
+_SHARED, _ALONE = "mode=ro", "mode=ro&immutable=1"
 
 
 def _checked(connection: sqlite3.Connection, folder: str) -> sqlite3.Connection:

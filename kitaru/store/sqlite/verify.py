@@ -19,7 +19,7 @@ from kitaru.domain.payload import Payload, digest_of
 from kitaru.store.heads import columns
 from kitaru.store.log import Projector, ProjectorFactory
 from kitaru.store.sqlite import schema
-from kitaru.store.sqlite.connection import database_path, open_reader
+from kitaru.store.sqlite.connection import database_path, reading_mode
 from kitaru.store.sqlite.failures import DATABASE_ERRORS, typed
 from kitaru.store.sqlite.projected import is_current
 from kitaru.store.sqlite.rebuild import Progress
@@ -59,12 +59,12 @@ class Report(NamedTuple):
 
 def verify(folder: str, projectors: Sequence[ProjectorFactory] = (), progress: Progress | None = None) -> Report:
     """Check the whole store in `folder`. Raises KitaruBackendError only when it cannot be opened at all."""
-    open_reader(folder).close()  # says in words what is wrong with a file that is no store
+    mode = reading_mode(folder)  # says in words what is wrong with a file that is no store
     private = sqlite3.connect("", isolation_level=None, uri=True)
     try:
         private.execute("PRAGMA trusted_schema = OFF")
         private.execute("PRAGMA journal_mode = OFF")
-        private.execute("ATTACH ? AS store", (f"{Path(database_path(folder)).absolute().as_uri()}?mode=ro",))
+        private.execute("ATTACH ? AS store", (f"{Path(database_path(folder)).absolute().as_uri()}?{mode}",))
         return _Verification(private, tuple(make("") for make in projectors), folder).run(progress)
     except DATABASE_ERRORS as error:
         raise typed(error, folder) from error
