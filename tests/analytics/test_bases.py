@@ -7,15 +7,17 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from hashlib import blake2b
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from kitaru.analytics import generations
 from kitaru.analytics.bases import LIMITS, Limits
 from kitaru.analytics.build import build
 from kitaru.analytics.engine import close_statistics
-from kitaru.analytics.generations import Generation
+from kitaru.analytics.generations import Family, Generation
 from kitaru.compose import backup_store, close_logs, open_log, rebuild_store
 from kitaru.settings import StoreChoice
 from kitaru.store.log import EventLog, Reads
@@ -24,6 +26,7 @@ from tests.analytics.conftest import ALWAYS_NEW, BASED
 from tests.analytics.counting import Place, counts, measured, raw
 from tests.analytics.filling import end, log_metadata, run
 
+_COLUMNS = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
 EAGER = Limits(small=0, few=0, part=10**9, gain=0, apart=False)
 """Every change is worth a newer base, which another process builds."""
 
@@ -54,10 +57,10 @@ def in_use(folder: str) -> Generation | None:
         return generations.find(moment, os.path.join(folder, "statistics"), "executions")
 
 
-def next_base(folder: str) -> Generation | None:
+def next_base(folder: str, family: Family = "executions") -> Generation | None:
     reader = open_store(folder)
     try:
-        return build(reader, generations.make_place(folder), "executions")
+        return build(reader, generations.make_place(folder), family)
     finally:
         reader.close()
 
@@ -181,6 +184,44 @@ def test_the_base_of_another_store_is_not_used(place: Place, folder: str, tmp_pa
     shutil.copytree(Path(folder, "statistics"), Path(other, "statistics"))
     assert in_use(other) is None
     assert counts(Place(log, other, BASED)) == {(): 1}
+
+
+@pytest.mark.parametrize("layout", [generations.LAYOUT - 1, generations.LAYOUT + 1])
+def test_a_base_of_another_layout_is_not_used_and_is_built_anew(place: Place, folder: str, layout: int) -> None:
+    close_statistics()
+    (path,) = files(folder)
+    other = path.with_name(path.name.replace(f"executions-{generations.LAYOUT}-", f"executions-{layout}-"))
+    path.rename(other)
+    other.write_bytes(b"of another layout")
+    assert (in_use(folder), other.exists()) == (None, True)
+    assert counts(place, ["status", "metadata:k"]) == {("completed", 0): 1, ("completed", 1): 1, ("running", None): 1}
+    assert files(folder) == [path]
+
+
+def test_a_base_that_lacks_a_column_is_thrown_away_and_built_anew(place: Place, folder: str) -> None:
+    close_statistics()
+    (path,) = files(folder)
+    with duckdb.connect(str(path)) as base:
+        base.execute("ALTER TABLE executions DROP COLUMN status")
+    assert counts(place, "status") == {"completed": 2, "running": 1}
+    close_statistics()
+    with duckdb.connect(str(path), read_only=True) as base:
+        assert base.execute("SELECT count(status) FROM executions").fetchall() == [(3,)]
+
+
+TABLES_OF_LAYOUT = {1: "9773536f528bee58"}
+"""A digest of every table's columns: where it changes, raise LAYOUT, and add the new one. Released layouts stay."""
+
+
+def test_the_layout_is_raised_with_the_tables(place: Place, folder: str) -> None:
+    next_base(folder, "steps")
+    columns: list[tuple[str, ...]] = []
+    for family in ("executions", "steps"):
+        (path,) = files(folder, family)
+        with duckdb.connect(str(path), read_only=True) as base:
+            columns += base.execute(_COLUMNS).fetchall()
+    digest = blake2b(repr(columns).encode(), digest_size=8).hexdigest()
+    assert TABLES_OF_LAYOUT[generations.LAYOUT] == digest, columns
 
 
 def test_rebuilt_read_models_discard_the_base(place: Place, folder: str) -> None:
