@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS)
     options = parser.parse_args()
     store, columns = store_of(options.size), columns_of(store_of(options.size))
-    ask(store, "status")  # builds the base, if it is not there
+    ask(store, ["status"])  # builds the base, if it is not there
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tenfold-", dir=WORK) as room:
         large, wide = Path(room) / "store", Path(room) / "columns.duckdb"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from random import Random
 
+from benchmarks.contenders.questions import ADDED_TAG, changed_numbers
 from kitaru.compose import close_logs, open_log
 from kitaru.domain.commands import ChangeTags
 from kitaru.settings import resolve_store
@@ -18,10 +18,9 @@ def main() -> None:
     """`python -m benchmarks.contenders.change STORE COUNT`: change COUNT executions all over the store."""
     log = open_log(resolve_store(sys.argv[1]))
     last = int(str(log.query(_LAST)[0][0]))
-    numbers = sorted(Random(7).sample(range(1, last + 1), int(sys.argv[2])))
     try:
-        for (exec_id,) in log.query(_SOME, (str(numbers),)):
-            log.execute(str(exec_id), ChangeTags(("changed",), (), "bench"), time.time_ns() // 1000)
+        for (exec_id,) in log.query(_SOME, (str(changed_numbers(last, int(sys.argv[2]))),)):
+            log.execute(str(exec_id), ChangeTags((ADDED_TAG,), (), "bench"), time.time_ns() // 1000)
     finally:
         close_logs()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import NamedTuple
 
 
@@ -42,7 +43,20 @@ QUESTIONS = {
 """The first six are those of the mark."""
 OF_THE_MARK = tuple(QUESTIONS)[:6]
 
+ADDED_TAG = "changed"
+"""What benchmarks.contenders.change puts on executions."""
+TAGS_AFTER = """SELECT tag, count(*) FROM (
+        SELECT tag FROM tags WHERE tag IS NOT NULL OR number NOT IN (SELECT unnest($numbers))
+        UNION ALL SELECT $added FROM (SELECT unnest($numbers)))
+    GROUP BY tag"""
+"""The answer by tag after the executions `numbers` were changed; no other question's answer changes."""
+
 Rows = list[tuple[object, ...]]
+
+
+def changed_numbers(last: int, count: int) -> list[int]:
+    """Which `count` executions are changed, of those from 1 to `last`."""
+    return sorted(Random(7).sample(range(1, last + 1), count))
 
 
 def in_order(rows: Sequence[Sequence[object]]) -> Rows:

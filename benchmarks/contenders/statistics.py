@@ -18,9 +18,9 @@ def ask(client: KitaruClient, question: Question) -> Rows:
 
 
 def main() -> None:
-    """`python -m benchmarks.contenders.statistics STORE QUESTION [--answer]`: serve rounds of `count` questions.
+    """`python -m benchmarks.contenders.statistics STORE QUESTION`: serve rounds of `count` questions.
 
-    QUESTION `--peak`: ask all of them and print the peak of this process in KiB.
+    `STORE --answers QUESTION...`: print the answers as JSON. `STORE --peak`: ask all, print the peak in KiB.
     """
     client = KitaruClient(store=sys.argv[1])
     if sys.argv[2] == "--peak":
@@ -28,10 +28,10 @@ def main() -> None:
             ask(client, each)
         print(peak_kib())
         return
-    question = QUESTIONS[sys.argv[2]]
-    if "--answer" in sys.argv:
-        print(json.dumps(in_order(ask(client, question))))
+    if sys.argv[2] == "--answers":
+        print(json.dumps([in_order(ask(client, QUESTIONS[name])) for name in sys.argv[3:]]))
         return
+    question = QUESTIONS[sys.argv[2]]
 
     def run(count: int) -> Answer:
         for _ in range(count):

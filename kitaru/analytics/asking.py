@@ -15,7 +15,8 @@ from kitaru.domain.usage import COSTS, FLAT_KEYS
 from kitaru.projections.listing import usage
 from kitaru.projections.listing.filters import Condition
 
-BASE, TAIL = 0, 1
+BASE, TAIL, GONE = 0, 1, 2
+"""Places of rows. GONE: what the base holds of executions that have changed since, to be taken off what it holds in all."""
 Value = tuple[str, str | None, bool]
 """What is measured: a source, the key when it is metadata, and whether only how many differ is asked."""
 
@@ -36,7 +37,7 @@ class Scene(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows of the subject: those of the base or of the tail, from one execution's number on, up to before another's.
+    """Rows of the subject in one place, from one execution's number on, up to before another's.
 
     `has_changed`: some of the base's executions among them have changed, and are not to be counted here.
     """
@@ -67,16 +68,28 @@ def keys_of(query: Query) -> list[str]:
     return [key for key in metadata_of(query) if key not in w.FIGURES]
 
 
+def can_take_off(query: Query, keys: Mapping[str, Key]) -> bool:
+    """Whether rows can be taken off an answer that has them in it: off counts, and off sums of whole numbers."""
+    floats = {key for key, found in keys.items() if found.has_floats}
+    return all(
+        metric.aggregation == "count" or (metric.aggregation == "sum" and metric.metadata_key not in floats)
+        for metric in query.metrics
+    )
+
+
 def ask(query: Query, scene: Scene) -> Statement:
     """The statement whose rows are the groups: their keys, their count, their metrics."""
     values = values_of(query)
+    is_signed = any(part.place == GONE for part in scene.parts)
     made = Statement().say(w.SELECT)
     for place in range(len(query.groupings)):
         made.say(w.GROUP, place, w.COMMA)
-    made.say(w.COUNT)
+    made.say(w.SIGNED_COUNT if is_signed else w.COUNT)
     for metric in query.metrics:
-        before, after = w.AGGREGATES[metric.aggregation]
-        made.say(w.COMMA, before, values.index(_value_of(metric)), after)
+        before, *after = (w.SIGNED_AGGREGATES if is_signed else w.AGGREGATES)[metric.aggregation]
+        made.say(w.COMMA, before)
+        for words in after:
+            made.say(values.index(_value_of(metric)), words)
     for place, part in enumerate(scene.parts):
         made.say(w.UNION if place else w.FROM_PARTS).add(_Rows(query, scene, part).select(values))
     if not query.groupings:
@@ -84,7 +97,7 @@ def ask(query: Query, scene: Scene) -> Statement:
     made.say(w.GROUP_BY)
     for place in range(len(query.groupings)):
         made.say(*((w.COMMA,) if place else ()), w.GROUP, place)
-    return made
+    return made.say(w.LEFT_OVER) if is_signed else made
 
 
 class _Rows:
@@ -94,7 +107,7 @@ class _Rows:
         self._asked = query
         self._scene = scene
         self._bounds = part
-        self._part = part.place
+        self._part = TAIL if part.place == TAIL else BASE
         table = _TABLES[query.subject]
         is_tagged = any(grouping.dimension == "tag" for grouping in query.groupings)
         self._has_own_tag = is_tagged and table == "executions"
@@ -107,12 +120,16 @@ class _Rows:
 
     def select(self, values: Sequence[Value]) -> Statement:
         """What is grouped by, named g0, g1 …, and what is measured, named v0, v1 …"""
-        made = Statement().say(w.SELECT)
+        made, is_gone = Statement().say(w.SELECT), self._bounds.place == GONE
         for place, grouping in enumerate(self._asked.groupings):
             made.add(self._group(grouping)).say(w.AS_GROUP, place, w.COMMA)
         for place, value in enumerate(values):
-            made.add(self._value(value)).say(w.AS_VALUE, place, w.COMMA)
-        made.say(w.ONE, w.FROM[self._table][self._part])
+            if is_gone:
+                made.say(w.MINUS).add(self._value(value)).say(w.END)
+            else:
+                made.add(self._value(value))
+            made.say(w.AS_VALUE, place, w.COMMA)
+        made.say(w.MINUS_ONE if is_gone else w.ONE, w.FROM[self._table][self._bounds.place])
         if self._bounds.has_changed:
             made.say(w.UNCHANGED[self._table])
         if self._joins_tags:
@@ -202,6 +219,8 @@ class _Rows:
             return Statement().say(w.NUMBERED[0], *number, w.NUMBERED[1], *self._column(key, "label"), w.NUMBERED[2])
         if found.has_big and not found.has_floats:
             return Statement().say(w.BIG[0], *self._column(key, "exact"), w.BIG[1], *number, w.BIG[2])
+        if not found.has_floats and not is_distinct:  # a sum of doubles is exact up to 2**53
+            return Statement().say(w.WHOLE[0], *number, w.WHOLE[1])
         return Statement().say(*number)
 
     # --- filters ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class Limits(NamedTuple):
     small: a store of fewer has no base, its rows are read at each start. small_events: of fewer events none of calls.
     few, part: the next generation is built when so many changed, and one in so many besides. gain: from so many on a newer
     base is worth to let go of what is in memory. far_behind: so many events since the base are not read as a tail, the next
-    generation is waited for. apart: what is waited for is built in a child process.
+    generation is waited for. apart: what is waited for is built in a child process. at_once: how many are read in one query.
     """
 
     small: int = 20_000
@@ -34,6 +34,7 @@ class Limits(NamedTuple):
     gain: int = 400
     far_behind: int = 400_000
     apart: bool = True
+    at_once: int = 20_000
 
 
 LIMITS = Limits()

@@ -15,7 +15,7 @@ _BUILD_MEMORY = "512MB"
 _EXPORT_MEMORY = "1GB"
 
 _ATTACH_BASE = "ATTACH ? AS base (READ_ONLY)"
-_IN_UTC = "SET TimeZone = 'UTC'"
+_IN_UTC = "SET GLOBAL TimeZone = 'UTC'"
 _ALLOW = "SET allowed_directories = ?"
 _ATTACH = (
     ("executions", "ATTACH ? AS base (READ_ONLY)"),
@@ -38,6 +38,10 @@ class Duck(Protocol):
         """The rows of the last statement."""
         ...
 
+    def cursor(self) -> Duck:
+        """Another connection to the same DuckDB: the same threads, memory limit and settings, its own TEMP tables."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...
@@ -51,7 +55,7 @@ def open_sandbox(paths: Mapping[str, str]) -> tuple[Duck, Duck]:
             if family in paths:
                 asking.execute(statement, (paths[family],))
         asking.execute(_ATTACH_TAIL)
-        filling = cast("Duck", cast("Any", asking).cursor())
+        filling = asking.cursor()
         filling.execute(_USE_TAIL)
         for statement in _LOCK:
             asking.execute(statement)

@@ -40,6 +40,7 @@ class _Statistics:
     def __init__(self, folder: str | None, limits: Limits) -> None:
         self.lock = threading.Lock()
         self._bases = None if folder is None else Bases(folder, limits)
+        self._at_once = limits.at_once
         self._found: dict[Family, Generation] = {}
         self._current: Current | None = None
 
@@ -55,6 +56,9 @@ class _Statistics:
                     raise _typed(error, reads.location) from error
                 if tries_left < _TRIES - 1 and self._bases is not None:
                     self._bases.forget()  # not that a file had gone a moment ago: one is damaged
+            except BaseException:
+                self._drop()  # rows may have come in that nothing else knows of
+                raise
             else:
                 self._go_on(query, current)
                 return [_group(row, query, scene) for row in rows]
@@ -73,7 +77,7 @@ class _Statistics:
         with self._bases.built(reads, lacking) as temporary, reads.snapshot() as moment:
             if temporary:
                 self._drop()
-                self._current = Current({**self._bases.find(moment), **temporary}, has_events=True)
+                self._current = Current({**self._bases.find(moment), **temporary}, self._at_once, has_events=True)
             current = self._choose(moment)
             return current.refresh(moment, query), current
 
@@ -90,7 +94,7 @@ class _Statistics:
         if current is None:
             self._drop()
             self._found = {} if self._bases is None else self._bases.find(moment)
-            current = self._current = Current(self._found, has_events=self._bases is not None)
+            current = self._current = Current(self._found, self._at_once, has_events=self._bases is not None)
         return current
 
     def _gains(self, current: Current, base: Generation) -> bool:

@@ -22,7 +22,7 @@ FAMILIES: tuple[Family, ...] = ("executions", "steps")
 """`executions` with their tags, metadata and details; `steps` are calls, attempts, waits and usage records."""
 
 LAYOUT = 1
-"""Raised whenever the tables of a base change."""
+"""Raised whenever the tables of a base change: a file of another layout is not read, and the next builder removes it."""
 FOLDER = "statistics"
 _NAME = re.compile(
     r"(executions|steps)-(\d+)-([0-9a-f-]{36})-([0-9a-f]{16})-(\d+)-(\d+)-([0-9a-f]{16})-([0-9a-f]{16})\.duckdb", re.ASCII

@@ -13,11 +13,15 @@ AS_GROUP: Final = " AS g"
 AS_VALUE: Final = " AS v"
 GROUP: Final = "g"
 COUNT: Final = "count(*)"
+SIGNED_COUNT: Final = "coalesce(sum(n), 0)"
 FROM_PARTS: Final = " FROM ("
 UNION: Final = " UNION ALL "
 END: Final = ")"
 GROUP_BY: Final = ") GROUP BY "
-ONE: Final = "1"
+LEFT_OVER: Final = " HAVING sum(n) <> 0"
+ONE: Final = "1 AS n"
+MINUS_ONE: Final = "-1 AS n"
+MINUS: Final = "-("
 WHERE: Final = " WHERE "
 AND: Final = " AND "
 
@@ -33,14 +37,19 @@ AGGREGATES: Final[Mapping[str, tuple[str, str]]] = {
     "count": ("count(v", ")"),
     "count_distinct": ("count(DISTINCT v", ")"),
 }
+SIGNED_AGGREGATES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sum": ("CASE WHEN sum(n) FILTER (WHERE v", " IS NOT NULL) > 0 THEN sum(v", ") END"),
+    "count": ("coalesce(sum(n) FILTER (WHERE v", " IS NOT NULL), 0)"),
+}
+"""Of rows of which some take others off: `n` is 1, or -1 of those, whose values are negative. Exact for whole numbers."""
 
 # --- where rows come from: `s` is the subject's row, `c` a change of it, `t` a tag of its execution, `x` its metadata ----
 
-FROM: Final[Mapping[str, tuple[str, str]]] = {
-    "executions": (" FROM base.executions s", " FROM tail.executions s"),
-    "tags": (" FROM base.tags s", " FROM tail.tags s"),
-    "calls": (" FROM steps.calls s", " FROM tail.calls s"),
-    "usage": (" FROM steps.usage s", " FROM tail.usage s"),
+FROM: Final[Mapping[str, tuple[str, str, str]]] = {
+    "executions": (" FROM base.executions s", " FROM tail.executions s", " FROM tail.gone_executions s"),
+    "tags": (" FROM base.tags s", " FROM tail.tags s", " FROM tail.gone_tags s"),
+    "calls": (" FROM steps.calls s", " FROM tail.calls s", " FROM tail.gone_calls s"),
+    "usage": (" FROM steps.usage s", " FROM tail.usage s", " FROM tail.gone_usage s"),
 }
 UNCHANGED: Final[Mapping[str, str]] = {
     "executions": " ANTI JOIN tail.changed_executions c ON c.number = s.number",
@@ -144,6 +153,7 @@ HOT_COLUMNS: Final[Mapping[str, str]] = {"label": "_label", "number": "_number",
 READ: Final = "x"
 READ_COLUMNS: Final[Mapping[str, str]] = {"label": ".label", "number": ".number_value", "exact": ".exact"}
 NUMBERED: Final = ("CASE WHEN ", " IS NOT NULL THEN ", " END")
+WHOLE: Final = ("CAST(", " AS BIGINT)")
 BIG: Final = ("coalesce(CAST(", " AS HUGEINT), CAST(", " AS HUGEINT))")
 
 # --- the sums of LLM usage: metadata keys like any other, kept in columns of the execution's row, `s` or `f` -------------

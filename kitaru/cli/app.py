@@ -148,8 +148,9 @@ def _failed(error: Exception) -> int:
         return 0
     if callable(shown):  # what the parser says of a command line
         said = str(shown()).rstrip(".")
-        see = output.help_line(is_known=not said.startswith("No such command"))
-        output.fail("KitaruUsageError", "usage", f"{said}; see: {see}")
+        is_known = not said.startswith("No such command")
+        meant = "" if is_known else _elsewhere(output.typed_command())
+        output.fail("KitaruUsageError", "usage", f"{said}{meant}; see: {output.help_line(is_known=is_known)}")
         return _USAGE
     if type(error).__name__ == "Abort":
         output.fail("KitaruUsageError", "aborted", "nothing was done")
@@ -167,6 +168,16 @@ def _failed(error: Exception) -> int:
         type(error).__name__, "internal", f"{type(error).__name__}: {error}; KITARU_DEBUG=1 shows where, please report it"
     )
     return 1
+
+
+def _elsewhere(word: str) -> str:
+    """The commands of groups that have the name of a top command which there is not."""
+    found = [
+        f"kitaru {group} {word}"
+        for group, homes in _GROUPS.items()
+        if any(word in import_module(home).COMMANDS for home in homes)
+    ]
+    return f". Did you mean: {', '.join(found)}" if found else ""
 
 
 def code_of(error: KitaruError) -> int:

@@ -121,6 +121,11 @@ def _print(text: str, *, flush: bool = False) -> None:
     print(text, file=_current.data, flush=flush)
 
 
+def typed_command() -> str:
+    """The command that was typed, with dots between its words."""
+    return _current.command
+
+
 def help_line(*, is_known: bool) -> str:
     """What shows how the command that was typed is typed; for one that there is none of, which there are."""
     words = _current.command.split(".") if _current.command != "kitaru" else []

@@ -12,9 +12,8 @@ from typing import cast
 from kitaru.domain.errors import KitaruUsageError
 
 _CONDITION = re.compile(r"\s*((?!!=)[^\s<>=].*?)\s*(==|!=|<>|>=|<=|=>|=<|=|>|<)\s*(.*?)\s*", re.DOTALL)
-_SAME = {"==": "=", "<>": "!="}
-_TURNED = {"=>": ">=", "=<": "<="}
-"""Taken for `=` and a text that begins with `>`, it would match nothing, and nobody would know why."""
+_OTHERS = {"==": "=", "<>": "!=", "=>": ">=", "=<": "<="}
+"""Of other languages. Taken for `=` and a text that begins with `>`, one would match nothing, and nobody would know why."""
 
 
 def read_text(given: str, option: str) -> str:
@@ -49,10 +48,10 @@ def conditions(where: list[str]) -> dict[str, dict[str, object]] | None:
         parts = _CONDITION.fullmatch(text)
         if parts is None:
             raise KitaruUsageError(f"--where {text!r} is no condition; type 'KEY OP VALUE', such as 'score >= 3'")
-        key, typed, given = parts.groups()
-        operator = _SAME.get(typed, typed)
-        if operator in _TURNED:
-            raise KitaruUsageError(f"--where {text!r}: there is no operator {typed}; type {key} {_TURNED[typed]} {given}")
+        key, operator, given = parts.groups()
+        if operator in _OTHERS:
+            meant = f"{key} {_OTHERS[operator]} {given}"
+            raise KitaruUsageError(f"--where {text!r}: there is no operator {operator}; type {meant}")
         if not given:
             raise KitaruUsageError(f"--where {text!r} has no value; type 'KEY OP VALUE', with \"\" for an empty text")
         value: object = given

@@ -7,23 +7,26 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from hashlib import blake2b
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from kitaru.analytics import generations
 from kitaru.analytics.bases import LIMITS, Limits
 from kitaru.analytics.build import build
 from kitaru.analytics.engine import close_statistics
-from kitaru.analytics.generations import Generation
+from kitaru.analytics.generations import Family, Generation
 from kitaru.compose import backup_store, close_logs, open_log, rebuild_store
 from kitaru.settings import StoreChoice
 from kitaru.store.log import EventLog, Reads
 from kitaru.store.read import open_store
 from tests.analytics.conftest import ALWAYS_NEW, BASED
-from tests.analytics.counting import Place, counts
-from tests.analytics.filling import end, run
+from tests.analytics.counting import Place, counts, measured, raw
+from tests.analytics.filling import end, log_metadata, run
 
+_COLUMNS = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
 EAGER = Limits(small=0, few=0, part=10**9, gain=0, apart=False)
 """Every change is worth a newer base, which another process builds."""
 
@@ -54,10 +57,10 @@ def in_use(folder: str) -> Generation | None:
         return generations.find(moment, os.path.join(folder, "statistics"), "executions")
 
 
-def next_base(folder: str) -> Generation | None:
+def next_base(folder: str, family: Family = "executions") -> Generation | None:
     reader = open_store(folder)
     try:
-        return build(reader, generations.make_place(folder), "executions")
+        return build(reader, generations.make_place(folder), family)
     finally:
         reader.close()
 
@@ -181,6 +184,44 @@ def test_the_base_of_another_store_is_not_used(place: Place, folder: str, tmp_pa
     shutil.copytree(Path(folder, "statistics"), Path(other, "statistics"))
     assert in_use(other) is None
     assert counts(Place(log, other, BASED)) == {(): 1}
+
+
+@pytest.mark.parametrize("layout", [generations.LAYOUT - 1, generations.LAYOUT + 1])
+def test_a_base_of_another_layout_is_not_used_and_is_built_anew(place: Place, folder: str, layout: int) -> None:
+    close_statistics()
+    (path,) = files(folder)
+    other = path.with_name(path.name.replace(f"executions-{generations.LAYOUT}-", f"executions-{layout}-"))
+    path.rename(other)
+    other.write_bytes(b"of another layout")
+    assert (in_use(folder), other.exists()) == (None, True)
+    assert counts(place, ["status", "metadata:k"]) == {("completed", 0): 1, ("completed", 1): 1, ("running", None): 1}
+    assert files(folder) == [path]
+
+
+def test_a_base_that_lacks_a_column_is_thrown_away_and_built_anew(place: Place, folder: str) -> None:
+    close_statistics()
+    (path,) = files(folder)
+    with duckdb.connect(str(path)) as base:
+        base.execute("ALTER TABLE executions DROP COLUMN status")
+    assert counts(place, "status") == {"completed": 2, "running": 1}
+    close_statistics()
+    with duckdb.connect(str(path), read_only=True) as base:
+        assert base.execute("SELECT count(status) FROM executions").fetchall() == [(3,)]
+
+
+TABLES_OF_LAYOUT = {1: "9773536f528bee58"}
+"""A digest of every table's columns: where it changes, raise LAYOUT, and add the new one. Released layouts stay."""
+
+
+def test_the_layout_is_raised_with_the_tables(place: Place, folder: str) -> None:
+    next_base(folder, "steps")
+    columns: list[tuple[str, ...]] = []
+    for family in ("executions", "steps"):
+        (path,) = files(folder, family)
+        with duckdb.connect(str(path), read_only=True) as base:
+            columns += base.execute(_COLUMNS).fetchall()
+    digest = blake2b(repr(columns).encode(), digest_size=8).hexdigest()
+    assert TABLES_OF_LAYOUT[generations.LAYOUT] == digest, columns
 
 
 def test_rebuilt_read_models_discard_the_base(place: Place, folder: str) -> None:
@@ -312,3 +353,54 @@ def test_only_what_changed_is_taken_from_the_tail(log: EventLog, folder: str, ch
     found = [counts(place, group_by) for group_by in asked]
     assert found[0] == {"running": 38, "completed": 2}
     assert found == [counts(place._replace(limits=LIMITS), group_by) for group_by in asked]
+
+
+def taken_off(log: EventLog, folder: str) -> Place:
+    """A base of 120 executions, of which those at the beginning, and some all over it, have changed since."""
+    heads = [
+        run(log, f"f{number % 3}", seconds=None, tags=(f"t{number % 2}",), metadata={"n": 2**52 + number, "x": number / 4})
+        for number in range(120)
+    ]
+    place = Place(log, folder, BASED)
+    assert counts(place, "flow", where={"n": {">": 0}}) == dict.fromkeys(counts(place, "flow"), 40)
+    for number in (0, 3, 40, 41, 119):
+        end(log, heads[number], number * 7)
+    log_metadata(log, heads[5], n=1, x=2, more="rare")
+    log.delete(end(log, heads[70], 9).exec_id)
+    run(log, metadata={"n": 5})
+    return place
+
+
+METRICS = ("a:step_count:sum", "b:metadata:n:sum", "c:metadata:n:count", "d:metadata:x:count", "e:duration:sum")
+
+
+@pytest.mark.parametrize(
+    "group_by", [(), "flow", "status", "tag", "metadata:n", "metadata:x", "metadata:more", "time:day", ["flow", "tag"]]
+)
+@pytest.mark.parametrize("metrics", [(), METRICS, (*METRICS, "f:metadata:x:sum", "g:duration:avg", "h:metadata:n:max")])
+def test_what_changed_is_taken_off_a_base_to_the_last_digit(
+    log: EventLog, folder: str, group_by: str | list[str], metrics: tuple[str, ...]
+) -> None:
+    place = taken_off(log, folder)
+    for chosen in ({}, {"status": "running"}, {"tags": ["t1"]}, {"where": {"n": {">=": 2**52 + 60}}}):
+        found = sorted(raw(place, group_by, metrics, **chosen), key=repr)
+        assert found == sorted(raw(place._replace(limits=LIMITS), group_by, metrics, **chosen), key=repr)
+
+
+def test_a_sum_of_what_nobody_has_any_more_is_none(log: EventLog, folder: str) -> None:
+    heads = [run(log, seconds=None, metadata={"n": number} if number < 4 else {"m": number}) for number in range(20)]
+    place = Place(log, folder, BASED)
+    assert measured(place, "n:metadata:n:sum", "c:metadata:n:count") == (6, 4)
+    for head in heads[:4]:
+        log.delete(end(log, head, 9).exec_id)
+    assert measured(place, "n:metadata:n:sum", "c:metadata:n:count") == (None, 0)
+
+
+def test_a_group_that_everything_left_is_gone(log: EventLog, folder: str) -> None:
+    heads = [run(log, tags=("old",) if number < 4 else ("new",), seconds=None) for number in range(40)]
+    place = Place(log, folder, BASED)
+    assert counts(place, "tag") == {"old": 4, "new": 36}
+    for head in heads[:4]:
+        log.delete(end(log, head, 9).exec_id)
+    assert counts(place, "tag") == {"new": 36}
+    assert counts(place) == {(): 36}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import inf, nan
+from typing import Any, cast
 
 import pytest
 
+from kitaru.analytics.engine import close_statistics
+from kitaru.analytics.grammar import Subject
 from kitaru.domain import events as e
 from kitaru.domain.ids import flow_id
+from kitaru.store.log import EventLog, Reads
 from kitaru.testing.events import append, call
 from tests.analytics.counting import Place, counts, labels, measured, raw
 from tests.analytics.filling import SECOND, end, fail, log_metadata, payload, run
@@ -219,3 +225,69 @@ def test_an_answer_follows_the_store(place: Place) -> None:
         head = log_metadata(log, head, k=f"{number + 1}")
     end(log, head, 10)
     assert counts(place, ["status", "metadata:k"]) == {("completed", "5"): 1}
+
+
+def test_a_sum_of_whole_numbers_is_exact_past_what_a_double_holds(place: Place) -> None:
+    numbers = [2**53 - 1 - number for number in range(9)]
+    for number in numbers:
+        run(place.log, metadata={"k": number})
+    assert measured(place, "k:metadata:k:sum") == (sum(numbers),)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, when it comes at the worst moment."""
+
+
+class Breaking:
+    """A store whose `left`-th query from now on is interrupted."""
+
+    def __init__(self, reads: Reads, left: list[int]) -> None:
+        self._reads = reads
+        self._left = left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reads, name)
+
+    def query(self, *given: Any) -> Any:
+        self._left[0] -= 1
+        if self._left[0] == 0:
+            raise Interrupted
+        return self._reads.query(*given)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reads]:
+        with self._reads.snapshot() as moment:
+            yield cast("Reads", Breaking(moment, self._left))
+
+
+@pytest.mark.parametrize("subject", ["executions", "checkpoints"])
+def test_a_question_that_was_interrupted_anywhere_spoils_no_later_answer(place: Place, subject: Subject) -> None:
+    place = place._replace(limits=place.limits._replace(at_once=2))
+
+    def ask(log: object) -> list[int]:
+        answered = raw(place._replace(log=cast("EventLog", log)), "metadata:k", subject=subject)
+        return [group.counted for group in answered]
+
+    def fill() -> None:
+        for number in range(3):
+            head = run(place.log, seconds=None, tags=("a", "b"), metadata={"k": number})
+            end(place.log, append(place.log, head, *call(1)), 9)
+
+    fill()
+    for query in range(1, 15):
+        close_statistics()
+        if query % 2:
+            ask(place.log)
+        fill()  # behind a base, where there is one
+        with pytest.raises(Interrupted):
+            ask(Breaking(place.log, [query]))
+        assert ask(place.log) == [query + 1] * 3
+
+
+def test_more_metadata_keys_than_are_kept_can_be_asked_for_at_once(place: Place) -> None:
+    keys = [f"k{number}" for number in range(30)]
+    run(place.log, metadata={key: number for number, key in enumerate(keys)})
+    for _ in range(2):
+        assert measured(place, *(f"m{number}:metadata:{key}:sum" for number, key in enumerate(keys))) == tuple(range(30))
+        assert counts(place, where={key: {">=": 0} for key in keys}) == {(): 1}
+        assert counts(place, "metadata:other") == {None: 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -287,6 +289,55 @@ def test_a_base_that_cannot_be_read_is_done_without(log: EventLog, client: Kitar
     Path(made.path).write_bytes(b"no database")
     export(client, target, tables="executions")
     assert ids_of(target) == [head.exec_id]
+
+
+def test_a_base_with_other_columns_is_done_without(log: EventLog, client: KitaruClient, target: Path) -> None:
+    head = run(log, tags=("a",))
+    made = build(log, generations.make_place(log.location), "executions")
+    assert made is not None
+    with duckdb.connect(made.path) as base:
+        base.execute("ALTER TABLE details DROP COLUMN tags")
+    export(client, target, tables="executions")
+    assert [(row["exec_id"], row["tags"]) for row in rows_of(target, "executions")] == [(head.exec_id, ["a"])]
+
+
+# --- buckets --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("based", [False, True])
+@pytest.mark.parametrize("partition_by", [(), ("status",)])
+def test_buckets_that_are_written_side_by_side_hold_what_one_alone_holds(
+    log: EventLog, client: KitaruClient, target: Path, tmp_path: Path, partition_by: tuple[str, ...], based: bool
+) -> None:
+    for number in range(13):
+        run(log, f"flow {number}", at=number * SECOND, seconds=None if number % 3 else 1.0, tags=("a",))
+    if based:
+        assert build(log, generations.make_place(log.location), "executions") is not None
+        run(log, "late")
+    wanted = make_wanted("default", ["executions"], partition_by, None, None)
+    told: list[tuple[int, int]] = []
+    (report,) = run_export(log, str(target), wanted, lambda *done: told.append(done), bucket=2)
+    export(client, tmp_path / "alone", tables="executions", partition_by=partition_by)
+    side_by_side, alone = (
+        sorted(rows_of(folder, "executions", partitioned=bool(partition_by)), key=str)
+        for folder in (target, tmp_path / "alone")
+    )
+    assert side_by_side == alone
+    assert (report.rows, told) == (len(alone), [(done, 7) for done in range(1, 8)])
+
+
+def test_who_stops_an_export_of_many_buckets_leaves_nothing_and_nothing_runs_on(log: EventLog, target: Path) -> None:
+    for _ in range(9):
+        run(log)
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_export(log, str(target), make_wanted("default", ["executions"], (), None, None), stop, bucket=2)
+    assert [path.name for path in (target / ".export").iterdir()] == ["lock"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kitaru-export")]
 
 
 # --- the next export ------------------------------------------------------------------------------------------------------

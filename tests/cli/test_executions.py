@@ -133,14 +133,13 @@ def test_what_is_no_condition_is_exit_2(run: Run, log: EventLog, where: str) -> 
     assert run("executions", "list", "--where", where).code == 2
 
 
-def test_operators_of_other_languages_mean_what_they_mean_there(run: Run, log: EventLog) -> None:
-    for number in (3, 4):
-        started(log, metadata={"n": number, "tier": "pro" if number == 3 else "free"})
-    for where in ("n == 4", "n==4", "n <> 3", "tier<>pro", "tier == free"):
-        (item,) = run("executions", "list", "-o", "json", "--where", where).json["items"]
-        assert item["metadata"]["n"] == 4, where
-    ran = run("executions", "list", "--where", "n => 3")
-    assert "type n >= 3" in ran.err
+@pytest.mark.parametrize(
+    ("where", "meant"), [("n == 4", "n = 4"), ("n<>3", "n != 3"), ("n => 3", "n >= 3"), ("n =< 3", "n <= 3")]
+)
+def test_an_operator_of_another_language_is_told_by_ours(run: Run, log: EventLog, where: str, meant: str) -> None:
+    ran = run("executions", "list", "--where", where)
+    assert ran.code == 2
+    assert f"type {meant}" in ran.err
 
 
 def test_an_empty_text_is_asked_for_in_quotes(run: Run, log: EventLog) -> None:

@@ -234,6 +234,14 @@ def test_help_names_every_command(run: Run) -> None:
         assert f"  {word} " in out
 
 
+def test_a_command_of_a_group_is_found_without_its_group(run: Run) -> None:
+    assert (
+        run("latest").err == "Error: No such command 'latest'. Did you mean: kitaru executions latest; see: kitaru --help\n"
+    )
+    assert "kitaru executions list, kitaru artifacts list" in run("list").err
+    assert run("executions", "zzz").err == "Error: No such command 'zzz'; see: kitaru executions --help\n"
+
+
 def test_no_word_at_all_is_help(run: Run) -> None:
     assert run() == run("--help")
 

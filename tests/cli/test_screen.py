@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,23 @@ def test_a_dumb_terminal_gets_lines(folder: Path, stored: str) -> None:
     with Terminal(folder, "executions", "watch", stored, TERM="dumb") as terminal:
         terminal.until(has("1/1 checkpoints"))  # type: ignore[arg-type]
         assert "\x1b" not in terminal.written
+
+
+def test_an_export_shows_a_bar_that_gives_way_to_its_table(folder: Path, stored: str) -> None:
+    with Terminal(folder, "export", "parquet") as terminal:
+        code, lines = terminal.end()
+    bars = re.findall(r"\rexport \[(#*)(\.*)\] (\d)/6", terminal.written)
+    assert [len(done) + len(left) for done, left, _ in bars] == [30] * len(bars)
+    assert [int(count) for *_, count in (bars[0], bars[-1])] == [1, 6]
+    assert len(bars[-1][0]) == 30
+    assert (code, has("/6")(lines)) == (0, False)  # type: ignore[operator]
+    assert lines[0].split()[:2] == ["Table", "Rows"]
+    assert lines[-1].startswith("exported to ")
+
+
+def test_an_export_off_a_terminal_shows_no_bar(folder: Path, stored: str) -> None:
+    ran = run("export", "parquet", cwd=folder)
+    assert (ran.returncode, "[" in ran.stdout + ran.stderr) == (0, False)
 
 
 def test_watch_off_a_terminal_prints_each_change_as_a_line(folder: Path, log: EventLog) -> None:

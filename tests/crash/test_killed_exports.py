@@ -120,6 +120,55 @@ def test_a_killed_export_shows_what_was_there_and_the_next_one_repairs_it(
     assert shown(folder) == expected(folder)
 
 
+@tiers("kills", p=6, n=150)
+def test_an_export_that_is_killed_with_two_buckets_at_once_shows_what_was_there(
+    kills: int, forkserver: ForkServer, folder: Path, chance: random.Random
+) -> None:
+    change(folder, chance)
+    began = time.monotonic()
+    forkserver.run("exporting:export_by_twos", folder, partition_by="month")
+    took = time.monotonic() - began
+    for _ in range(kills):
+        before = shown(folder)
+        change(folder, chance)
+        after = {"executions": expected(folder)["executions"]}
+        child = forkserver.start("exporting:export_by_twos", folder, partition_by="month")
+        child.await_line()
+        time.sleep(chance.uniform(0, took))
+        child.kill()
+        assert shown(folder) in (before, after)
+    forkserver.run("exporting:export_by_twos", folder, partition_by="month")
+    assert shown(folder) == {"executions": expected(folder)["executions"]}
+
+
+@tiers("rounds", p=4, n=60)
+def test_of_exports_at_once_one_writes_and_the_others_are_told_or_come_after(
+    rounds: int, forkserver: ForkServer, folder: Path, chance: random.Random
+) -> None:
+    for number in range(rounds):
+        if number % 2:
+            shutil.rmtree(folder / "out")
+        change(folder, chance)
+        children = forkserver.start_all("exporting:export_together", folder, [{}, {}, {}])
+        codes = [child.finish()[-1]["code"] for child in children]
+        assert set(codes) <= {None, "export-running"}, codes
+        assert None in codes
+        assert shown(folder) == {"executions": expected(folder)["executions"]}
+
+
+def test_two_buckets_at_once_that_cannot_grow_are_one_typed_error(
+    forkserver: ForkServer, folder: Path, chance: random.Random
+) -> None:
+    change(folder, chance)
+    forkserver.run("exporting:export_by_twos", folder)
+    before = shown(folder)
+    change(folder, chance)
+    (said,) = forkserver.run("exporting:export_into", folder, limit=600, by_twos=True)
+    assert said["code"] == "disk-full", said
+    assert shown(folder) == before
+    assert sorted(path.name for path in (folder / "out" / ".export").iterdir()) == ["1", "current", "lock"]
+
+
 @pytest.mark.parametrize("limit", [100, 600, 1_500, 3_000])
 def test_files_that_may_not_grow_are_a_typed_error_and_what_was_there_stays(
     limit: int, forkserver: ForkServer, folder: Path, chance: random.Random

@@ -7,7 +7,10 @@ meanwhile are written again by the next export, which takes everything after the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from queue import SimpleQueue
 from typing import NamedTuple, cast
 
 from kitaru.analytics import generations
@@ -21,9 +24,16 @@ from kitaru.store.log import Reads
 Progress = Callable[[int, int], None]
 """Called with (files done, files to do)."""
 
+_AT_ONCE = 2
+"""Buckets of executions that are written at a time."""
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
 _NONE = "none"
 """What the folder of a table without rows is called. Readers that guess types take it for a text, as the others are."""
+
+_Work = tuple[int, tuple[str, ...]]
+"""A bucket and the tables in which it is to be written."""
+_Made = tuple[int, str, tuple[Part, ...]]
+"""A bucket, a table, and the files of it."""
 
 
 class Written(NamedTuple):
@@ -148,22 +158,16 @@ class _Export:
         wanted = self._wanted
         since = _EARLIEST if wanted.since is None else wanted.since
         until = _LATEST if wanted.until is None else wanted.until
-        work = {bucket: self._tables_with(bucket) for bucket in self._buckets}
-        total, done = sum(map(len, work.values())), 0
+        work = [(bucket, tables) for bucket in self._buckets if (tables := self._tables_with(bucket))]
+        total = sum(len(tables) for _, tables in work)
         new: dict[str, list[Part]] = {table: [] for table in wanted.tables}
-        stage = Stage(generation.folder, Selection(wanted.project, since, until), self._base)
+        stage = Stage(generation.folder, Selection(wanted.project, since, until), wanted.tables, self._base)
         try:
-            for bucket, tables in work.items():
-                if not tables:
-                    continue
-                with self._reads.snapshot() as moment:
-                    stage.load(moment, numbers_of(bucket, self._size), tables)
-                for table in tables:
-                    made = self._write_bucket(generation, stage, table, bucket)
-                    if made:
-                        parts[table][bucket] = made
-                        new[table].extend(made)
-                    done += 1
+            with closing(self._made(generation, stage, work)) as made:
+                for done, (bucket, table, some) in enumerate(made, 1):
+                    if some:
+                        parts[table][bucket] = some
+                        new[table].extend(some)
                     if progress is not None:
                         progress(done, total)
             stage.clear()
@@ -175,22 +179,58 @@ class _Export:
             stage.close()
         return new
 
+    def _made(self, generation: Generation, stage: Stage, work: Sequence[_Work]) -> Generator[_Made]:
+        """Write buckets; what came of each. Executions alone two at a time: DuckDB gives one bucket's rows to one thread.
+
+        The events of one bucket are work enough for all threads, and take half a gigabyte.
+        """
+        if self._wanted.tables != ("executions",) or len(work) < _AT_ONCE:
+            for bucket, tables in work:
+                yield from self._write_bucket(generation, stage, bucket, tables)
+            return
+        free: SimpleQueue[Stage] = SimpleQueue()
+        with ExitStack() as others:
+            free.put(stage)
+            for _ in range(1, _AT_ONCE):
+                free.put(others.enter_context(closing(stage.another())))
+
+            def write(bucket: int, tables: Sequence[str]) -> list[_Made]:
+                mine = free.get()
+                try:
+                    return list(self._write_bucket(generation, mine, bucket, tables))
+                finally:
+                    free.put(mine)
+
+            pool = ThreadPoolExecutor(_AT_ONCE, "kitaru-export")
+            try:
+                for each in [pool.submit(write, *some) for some in work]:
+                    yield from each.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
     def _tables_with(self, bucket: int) -> tuple[str, ...]:
         """The tables in which a bucket is to be written."""
         return tuple(table for table, changed in self._changed.items() if changed is None or bucket in changed)
 
-    def _write_bucket(self, generation: Generation, stage: Stage, table: str, bucket: int) -> tuple[Part, ...]:
+    def _write_bucket(self, generation: Generation, stage: Stage, bucket: int, tables: Sequence[str]) -> Iterator[_Made]:
+        with self._reads.snapshot() as moment:
+            stage.load(moment, numbers_of(bucket, self._size), tables)
+        for table in tables:
+            yield bucket, table, self._write_table(generation, stage, bucket, table)
+
+    def _write_table(self, generation: Generation, stage: Stage, bucket: int, table: str) -> tuple[Part, ...]:
         partition_by = self._wanted.partition_by
-        with generation.workroom() as room:
+        name = f"{bucket:06d}"
+        with generation.workroom(name) as room:
             path = room if partition_by else os.path.join(room, "all.parquet")
             if not stage.write(table, partition_by, path):
                 return ()
-            paths = generation.take_in(table, room, f"{bucket:06d}")
+            paths = generation.take_in(table, room, name)
         return tuple(_part(generation, stage, table, path) for path in paths)
 
     def _write_empty(self, generation: Generation, stage: Stage, table: str) -> Part:
         partition_by = self._wanted.partition_by
-        with generation.workroom() as room:
+        with generation.workroom("empty") as room:
             folder = os.path.join(room, *(f"{name}={_NONE}" for name in partition_by))
             os.makedirs(folder, exist_ok=True)
             stage.write_empty(table, partition_by, os.path.join(folder, "all.parquet"))

@@ -29,29 +29,53 @@ class Selection(NamedTuple):
 
 
 class Stage:
-    """Holds the rows of one bucket. `folder` is where it may write; `base` spares most of the reading of executions."""
+    """Holds the rows of one bucket. `folder` is where it may write; `base` spares most of the reading of executions.
 
-    def __init__(self, folder: str, selection: Selection, base: Generation | None = None) -> None:
+    `tables` are those that it can write. `duck` is another stage's, whose threads and memory limit it shares. For one
+    thread at a time.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        selection: Selection,
+        tables: Collection[str],
+        base: Generation | None = None,
+        duck: Duck | None = None,
+    ) -> None:
         self._folder = folder
         self._selection = selection
+        self._tables = tables
         self._base = base
-        self._duck = self._open()
-        for statement in staging.CREATE:
-            self._duck.execute(statement)
-        self._duck.execute(staging.WITHOUT_BASE if self._base is None else staging.WITH_BASE)
-        for statement in shapes.VIEWS:
-            self._duck.execute(statement)
-        self._duck.execute(staging.SET_PROJECT, (selection.project,))
-        self._duck.execute(staging.SET_SINCE, (selection.since,))
-        self._duck.execute(staging.SET_UNTIL, (selection.until,))
+        self._duck = self._open() if duck is None else self._prepared(duck.cursor())
 
     def _open(self) -> Duck:
         if self._base is not None:
             try:
-                return open_to_write(self._folder, self._base.path)
+                return self._prepared(open_to_write(self._folder, self._base.path))
             except duck_errors():  # it has just been replaced by a newer one, or cannot be read
                 self._base = None
-        return open_to_write(self._folder)
+        return self._prepared(open_to_write(self._folder))
+
+    def _prepared(self, duck: Duck) -> Duck:
+        """A connection with the tables and views of a stage."""
+        try:
+            for statement in staging.CREATE:
+                duck.execute(statement)
+            duck.execute(staging.WITHOUT_BASE if self._base is None else staging.WITH_BASE)
+            for statement in shapes.VIEWS_OF_EXECUTIONS if _need_no_events(self._tables) else shapes.VIEWS:
+                duck.execute(statement)
+            duck.execute(staging.SET_PROJECT, (self._selection.project,))
+            duck.execute(staging.SET_SINCE, (self._selection.since,))
+            duck.execute(staging.SET_UNTIL, (self._selection.until,))
+        except BaseException:
+            duck.close()
+            raise
+        return duck
+
+    def another(self) -> Stage:
+        """A stage for another bucket, in the same DuckDB."""
+        return Stage(self._folder, self._selection, self._tables, self._base, self._duck)
 
     def close(self) -> None:
         """Let go of DuckDB."""
@@ -68,7 +92,7 @@ class Stage:
             else:
                 self._load_executions(moment, first - 1, last)
                 self._load_totals(moment, first - 1, last)
-            if not set(tables) <= {"executions"}:
+            if not _need_no_events(tables):
                 self._load_events(moment, first, last)
             if "checkpoints" in tables:
                 self._load_call_metadata(moment, first - 1, last)
@@ -82,13 +106,10 @@ class Stage:
         self._set_bucket(1, 0)
 
     def write(self, table: str, partition_by: tuple[str, ...], path: str) -> int:
-        """Write a table's rows to a file, or by partitions into a folder, and nothing when there are none; how many."""
+        """Write a table's rows to a file, or by partitions into a folder; how many there were."""
         try:
-            rows = cast("int", self._duck.execute(_named(shapes.COUNT, table)).fetchall()[0][0])
-            if rows:
-                copies = shapes.COPY_EXECUTIONS if table == "executions" else shapes.COPY_OTHERS
-                self._duck.execute(_named(copies[partition_by], table), (path,)).fetchall()
-            return rows
+            copies = shapes.COPY_EXECUTIONS if table == "executions" else shapes.COPY_OTHERS
+            return cast("int", self._duck.execute(_named(copies[partition_by], table), (path,)).fetchall()[0][0])
         except Exception as error:
             raise self._typed(error, self._folder) from error
 
@@ -176,6 +197,10 @@ class Stage:
         return KitaruBackendError(
             f"what is in the store {location} cannot be exported ({reason}); run `kitaru store verify`", code="store-corrupt"
         )
+
+
+def _need_no_events(tables: Collection[str]) -> bool:
+    return set(tables) <= {"executions"}
 
 
 def _texts(trees: Collection[Tree]) -> list[str]:

@@ -1,4 +1,5 @@
-"""How one bucket's rows get from the store into DuckDB: read as one JSON array a column, unfolded there.
+"""How one bucket's rows get from the store into DuckDB: read as one JSON array a column, unfolded there, in tables that
+belong to one connection (TEMP), so that several buckets can be staged side by side.
 
 What is read is constant SQL on the store's tables and read models; times are microseconds since 1970.
 """
@@ -6,19 +7,19 @@ What is read is constant SQL on the store's tables and read models; times are mi
 from __future__ import annotations
 
 CREATE = (
-    """CREATE TABLE read_executions (
+    """CREATE TEMP TABLE read_executions (
         number INTEGER NOT NULL, exec_id VARCHAR, flow_id VARCHAR, flow_name VARCHAR, stack VARCHAR, status VARCHAR,
         started_at BIGINT, ended_at BIGINT, waited BIGINT, checkpoint_count INTEGER, attempt_count INTEGER,
         cached_step_count INTEGER, artifact_count INTEGER, original_exec_id VARCHAR, tags VARCHAR, metadata VARCHAR,
         failure_origin VARCHAR, failure_type VARCHAR
     )""",
-    """CREATE TABLE events (
+    """CREATE TEMP TABLE events (
         position BIGINT, number INTEGER NOT NULL, version INTEGER NOT NULL, type VARCHAR NOT NULL, v INTEGER,
         event_id VARCHAR, body VARCHAR, record VARCHAR, moment BIGINT, call INTEGER, attempt INTEGER, wait INTEGER,
         name VARCHAR, invocation_id VARCHAR, checkpoint_type VARCHAR, parents INTEGER[], original_call_id VARCHAR,
         origin VARCHAR, exception_type VARCHAR, kind VARCHAR, asker VARCHAR, expires_at BIGINT, record_id VARCHAR
     )""",
-    """CREATE TABLE read_totals (
+    """CREATE TEMP TABLE read_totals (
         number INTEGER NOT NULL,
         llm_usage_record_count BIGINT, llm_incurred_usage_record_count BIGINT, llm_reused_usage_record_count BIGINT,
         llm_total_tokens BIGINT, llm_incurred_total_tokens BIGINT, llm_reused_total_tokens BIGINT,
@@ -27,8 +28,8 @@ CREATE = (
         llm_incurred_input_tokens BIGINT, llm_incurred_output_tokens BIGINT, llm_reused_input_tokens BIGINT,
         llm_reused_output_tokens BIGINT
     )""",
-    "CREATE TABLE changed (number INTEGER NOT NULL)",
-    "CREATE TABLE call_metadata (number INTEGER NOT NULL, call INTEGER NOT NULL, metadata VARCHAR)",
+    "CREATE TEMP TABLE changed (number INTEGER NOT NULL)",
+    "CREATE TEMP TABLE call_metadata (number INTEGER NOT NULL, call INTEGER NOT NULL, metadata VARCHAR)",
 )
 CLEAR = (
     "DELETE FROM read_executions",
@@ -92,9 +93,9 @@ ADD_TOTALS = """INSERT INTO read_totals
 
 ADD_CHANGED = "INSERT INTO changed SELECT unnest(from_json(?, '[\"INTEGER\"]'))"
 
-WITHOUT_BASE = """CREATE VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
+WITHOUT_BASE = """CREATE TEMP VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
     FROM read_executions r LEFT JOIN read_totals t ON t.number = r.number"""
-WITH_BASE = """CREATE VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
+WITH_BASE = """CREATE TEMP VIEW executions AS SELECT r.*, t.* EXCLUDE (number)
     FROM read_executions r LEFT JOIN read_totals t ON t.number = r.number
     UNION ALL
     SELECT e.number, d.exec_id, e.flow_id, d.flow_name, e.stack, e.status, e.started_at, d.ended_at, e.waited,

@@ -121,9 +121,9 @@ class Generation:
             os.link(os.path.join(self._before, table, part.path), path)
 
     @contextmanager
-    def workroom(self) -> Generator[str]:
+    def workroom(self, name: str) -> Generator[str]:
         """A folder of its own for the files of one bucket and table, to be taken in by `take_in`."""
-        room = os.path.join(self.folder, ".room")
+        room = os.path.join(self.folder, f".room-{name}")
         os.mkdir(room)
         try:
             yield room
@@ -211,7 +211,7 @@ def _lock(folder: str) -> int:
     if os.path.islink(home):  # it would lead out of the folder, and files there are unlinked
         raise damaged(folder, f"{_HOME} is a link")
     if not os.path.isdir(home):
-        if os.path.isdir(folder) and os.listdir(folder):
+        if os.path.isdir(folder) and os.listdir(folder) and not os.path.isdir(home):  # another export may just have made it
             raise KitaruUsageError(
                 f"{folder} is not empty and no export of kitaru; name a new folder, or the folder of an export",
                 code="export-target",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from saying import say
 
+from kitaru.analytics.export.run import export as run_export
+from kitaru.analytics.export.run import make_wanted
 from kitaru.client import KitaruClient
 from kitaru.domain.errors import KitaruError
+from kitaru.store.read import open_store
 
 _STEPS = ("mkdir", "link", "rename", "replace", "symlink", "unlink", "fsync", "rmdir")
 
@@ -22,6 +26,35 @@ def export(tables: list[str], partition_by: str = "") -> int:
         client.export("out", tables=tables, partition_by=partition_by or ())
     say(done=True)
     return 0
+
+
+def export_by_twos(partition_by: str = "") -> int:
+    """Export executions in buckets of two, which are written side by side."""
+    say(begins=True)
+    _by_twos(partition_by)
+    say(done=True)
+    return 0
+
+
+def export_together(barrier: Barrier) -> int:
+    """Export executions in buckets of two at the same time as another process; say what it came to."""
+    barrier.wait()
+    try:
+        _by_twos()
+    except KitaruError as error:
+        say(code=error.code)
+    else:
+        say(code=None)
+    return 0
+
+
+def _by_twos(partition_by: str = "") -> None:
+    reads = open_store(os.environ["KITARU_STORE"])
+    try:
+        wanted = make_wanted("default", ["executions"], [partition_by] if partition_by else (), None, None)
+        run_export(reads, "out", wanted, bucket=2)
+    finally:
+        reads.close()
 
 
 def export_until(tables: list[str], step: int) -> int:
@@ -43,7 +76,7 @@ def export_until(tables: list[str], step: int) -> int:
     return export(tables)
 
 
-def export_into(limit: int) -> int:
+def export_into(limit: int, *, by_twos: bool = False) -> int:
     """Export with files that may not grow past `limit` bytes; the store is open before."""
     code, message = None, ""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -51,7 +84,7 @@ def export_into(limit: int) -> int:
         client.executions.list()
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
-            client.export("out", tables=["executions", "events"])
+            _by_twos() if by_twos else client.export("out", tables=["executions", "events"])
         except KitaruError as error:
             code, message = error.code, error.message
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
