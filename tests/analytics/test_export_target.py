@@ -239,3 +239,21 @@ def test_the_connection_that_writes_reaches_no_other_folder(tmp_path: Path) -> N
         duck.execute("SET enable_external_access = true")
     duck.close()
     assert (tmp_path / "secret.csv").read_text() == "a\n1\n"
+
+
+def test_a_link_that_somebody_removed_is_put_back(client: KitaruClient, exported: Path) -> None:
+    (exported / "waits").unlink()
+    export(client, exported)
+    assert os.readlink(exported / "waits") == ".export/current/waits"
+
+
+def test_a_lock_that_leads_out_of_the_folder_is_not_followed(client: KitaruClient, target: Path, tmp_path: Path) -> None:
+    (target / ".export").mkdir(parents=True)
+    (target / ".export" / "lock").symlink_to(tmp_path / "elsewhere")
+    assert refusal(client, target).code == "export-damaged"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_manifest_that_is_nested_without_end_is_a_damaged_export(client: KitaruClient, exported: Path) -> None:
+    (exported / ".export" / "current" / "manifest.json").write_bytes(b"[" * 100_000)
+    assert refusal(client, exported).code == "export-damaged"

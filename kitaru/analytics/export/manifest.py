@@ -98,7 +98,7 @@ def parse(data: bytes, folder: str) -> Manifest:
         partition_by = tuple(_text(name) for name in cast("list[object]", found["partition_by"]))
         store_id, project, bucket = _text(found["store_id"]), _text(found["project"]), _number(found["bucket"])
         return Manifest(store_id, project, partition_by, bucket, tables)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise damaged(folder, "its manifest cannot be read") from None
 
 

@@ -37,6 +37,8 @@ class Target:
         self._home = os.path.join(folder, _HOME)
         self.manifest = self._read_manifest()
         self._sweep()
+        if self.manifest is not None:
+            self._link(self.manifest.tables)
 
     @property
     def generation(self) -> int:
@@ -56,10 +58,7 @@ class Target:
         """Make a generation the one that readers see, and remove the one before."""
         generation.finish(dump(manifest))
         _sync(self._home)
-        for table in manifest.tables:
-            with contextlib.suppress(FileExistsError):
-                os.symlink(os.path.join(_HOME, _CURRENT, table), os.path.join(self.folder, table))
-        _sync(self.folder)
+        self._link(manifest.tables)
         link = os.path.join(self._home, _CURRENT + _PARTIAL)
         os.symlink(str(generation.number), link)
         os.replace(link, os.path.join(self._home, _CURRENT))
@@ -86,6 +85,13 @@ class Target:
             if os.path.lexists(link) and os.path.realpath(link) != os.path.realpath(os.path.join(home, table)):
                 raise damaged(self.folder, f"{table} is not the link that it was")
         return manifest
+
+    def _link(self, tables: Iterable[str]) -> None:
+        """Make the links that are not there."""
+        for table in tables:
+            with contextlib.suppress(FileExistsError):
+                os.symlink(os.path.join(_HOME, _CURRENT, table), os.path.join(self.folder, table))
+        _sync(self.folder)
 
     def _sweep(self) -> None:
         """Remove what is not the current generation: older ones, and what a killed export left."""
@@ -217,7 +223,9 @@ def _lock(folder: str) -> int:
                 code="export-target",
             )
         os.makedirs(home, exist_ok=True)
-    descriptor = os.open(os.path.join(home, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    if os.path.islink(os.path.join(home, _LOCK)):
+        raise damaged(folder, "its lock is a link")
+    descriptor = os.open(os.path.join(home, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
