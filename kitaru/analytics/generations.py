@@ -58,12 +58,12 @@ class Generation(NamedTuple):
 def origin_of(moment: Reads) -> Origin:
     """The store as it is now."""
     position = moment.last_position()
-    return Origin(moment.store_id, _models_of(moment), position, *(_event_at(moment, position) or (0, _NONE, _NONE)))
+    return Origin(moment.store_id, models_of(moment), position, *(_event_at(moment, position) or (0, _NONE, _NONE)))
 
 
 def fits(moment: Reads, origin: Origin) -> bool:
     """Whether the store still has the history that it had then."""
-    if origin.store_id != moment.store_id or origin.models != _models_of(moment):
+    if origin.store_id != moment.store_id or origin.models != models_of(moment):
         return False
     found = _event_at(moment, origin.position)
     if found is None:
@@ -170,7 +170,8 @@ def _position(generation: Generation) -> int:
     return generation.origin.position
 
 
-def _models_of(moment: Reads) -> str:
+def models_of(moment: Reads) -> str:
+    """A digest of the read models there are, and of their last rebuild."""
     return _digest(moment.query(_META))
 
 

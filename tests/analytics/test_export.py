@@ -23,7 +23,7 @@ from kitaru.analytics.export.manifest import bucket_of, numbers_of
 from kitaru.analytics.export.run import export as run_export
 from kitaru.analytics.export.run import make_wanted
 from kitaru.client import KitaruClient
-from kitaru.compose import close_logs, open_log
+from kitaru.compose import close_logs, open_log, rebuild_store
 from kitaru.domain import events as e
 from kitaru.domain.errors import KitaruUsageError
 from kitaru.domain.usage import Totals, UsageRecord, figures_of, normalised
@@ -442,6 +442,16 @@ def test_a_restored_store_is_exported_anew(log: EventLog, client: KitaruClient, 
     assert (len(found), {head.exec_id for head in kept} - set(found), {head.exec_id for head in lost} & set(found)) == (
         4, set(), set(),
     )  # fmt: skip
+
+
+def test_a_store_whose_read_models_were_rebuilt_is_exported_anew(
+    log: EventLog, folder: str, client: KitaruClient, target: Path
+) -> None:
+    run(log)
+    export(client, target)
+    rebuild_store(StoreChoice(folder, "of the test"))
+    assert export(client, target)["executions"].new_files == 1
+    assert export(client, target)["executions"].new_files == 0
 
 
 def test_only_files_of_changed_buckets_are_written(log: EventLog, target: Path) -> None:

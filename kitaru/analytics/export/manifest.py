@@ -30,8 +30,8 @@ class Part(NamedTuple):
 class TableState(NamedTuple):
     """What of a table is there: which executions were asked for, up to which position, and its files by bucket.
 
-    `columns` names what the files hold; `since` and `until` are microseconds since 1970; `digest` is that of the event at
-    `position`, in hexadecimal.
+    `columns` names what the files hold; `since` and `until` are microseconds since 1970; `digest` says which event was
+    at `position`, and from which rebuild of the read models the rows came.
     """
 
     columns: str

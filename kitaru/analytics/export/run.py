@@ -248,9 +248,9 @@ def _written(table: str, state: TableState, new: Sequence[Part]) -> Written:
 
 
 def _digest_at(moment: Reads, position: int) -> str:
-    """The digest of the event at a position; empty when it is not there any more."""
+    """The digests of the event at a position, empty when it is not there any more, and of the read models."""
     rows = moment.query(staging.DIGEST_AT, (position,))
-    return str(rows[0][0]) if rows else ""
+    return f"{rows[0][0] if rows else ''}-{generations.models_of(moment)}"
 
 
 def _check_same(target: Target, reads: Reads, wanted: Wanted) -> None:
