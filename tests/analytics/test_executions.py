@@ -274,14 +274,14 @@ def test_a_question_that_was_interrupted_anywhere_spoils_no_later_answer(place: 
             end(place.log, append(place.log, head, *call(1)), 9)
 
     fill()
-    for query in range(1, 15):
+    for number, query in enumerate((1, 4, 5, 8, 9, 12, 14), 1):
         close_statistics()
         if query % 2:
             ask(place.log)
         fill()  # behind a base, where there is one
         with pytest.raises(Interrupted):
             ask(Breaking(place.log, [query]))
-        assert ask(place.log) == [query + 1] * 3
+        assert ask(place.log) == [number + 1] * 3
 
 
 def test_more_metadata_keys_than_are_kept_can_be_asked_for_at_once(place: Place) -> None:
