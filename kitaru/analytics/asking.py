@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,6 +34,11 @@ class Scene(NamedTuple):
     keys: Mapping[str, Key]
     parts: Sequence[Part]
     has_base: bool
+
+    @property
+    def takes_off(self) -> bool:
+        """Whether what has changed is taken off the base."""
+        return any(part.place == GONE for part in self.parts)
 
 
 class Part(NamedTuple):
@@ -78,15 +83,16 @@ def can_take_off(query: Query, keys: Mapping[str, Key]) -> bool:
 
 
 def ask(query: Query, scene: Scene) -> Statement:
-    """The statement whose rows are the groups: their keys, their count, their metrics."""
+    """The statement whose rows are the groups: their keys, their count, their metrics; to be read by `left_over` when rows
+    are taken off.
+    """
     values = values_of(query)
-    is_signed = any(part.place == GONE for part in scene.parts)
     made = Statement().say(w.SELECT)
     for place in range(len(query.groupings)):
         made.say(w.GROUP, place, w.COMMA)
-    made.say(w.SIGNED_COUNT if is_signed else w.COUNT)
+    made.say(w.SIGNED_COUNT if scene.takes_off else w.COUNT)
     for metric in query.metrics:
-        before, *after = (w.SIGNED_AGGREGATES if is_signed else w.AGGREGATES)[metric.aggregation]
+        before, *after = w.SIGNED_AGGREGATE if scene.takes_off else w.AGGREGATES[metric.aggregation]
         made.say(w.COMMA, before)
         for words in after:
             made.say(values.index(_value_of(metric)), words)
@@ -97,7 +103,27 @@ def ask(query: Query, scene: Scene) -> Statement:
     made.say(w.GROUP_BY)
     for place in range(len(query.groupings)):
         made.say(*((w.COMMA,) if place else ()), w.GROUP, place)
-    return made.say(w.LEFT_OVER) if is_signed else made
+    return made
+
+
+def left_over(query: Query, rows: Iterable[Sequence[object]]) -> list[tuple[object, ...]]:
+    """The rows of a statement in which others are taken off, as those of any other: each metric comes as its sum and how
+    many have a value.
+    """
+    place = len(query.groupings)
+    found: list[tuple[object, ...]] = []
+    for row in rows:
+        if row[place] or not place:  # else everything has left the group
+            measured = zip(query.metrics, row[place + 1 :: 2], row[place + 2 :: 2], strict=True)
+            metrics = [_left(metric, total, have) for metric, total, have in measured]
+            found.append((*row[:place], row[place] or 0, *metrics))
+    return found
+
+
+def _left(metric: Metric, total: object, have: object) -> object:
+    if metric.aggregation == "count":
+        return have or 0
+    return total if have else None
 
 
 class _Rows:

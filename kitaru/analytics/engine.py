@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from kitaru.analytics.answers import RawGroup
-from kitaru.analytics.asking import Scene, ask, is_cost
+from kitaru.analytics.asking import Scene, ask, is_cost, left_over
 from kitaru.analytics.bases import LIMITS, Bases, Limits
 from kitaru.analytics.connection import MEMORY, duck_errors, is_of_a_file, is_of_memory
 from kitaru.analytics.current import Current, families_of
@@ -61,7 +61,7 @@ class _Statistics:
                 raise
             else:
                 self._go_on(query, current)
-                return [_group(row, query, scene) for row in rows]
+                return [_group(row, query, scene) for row in (left_over(query, rows) if scene.takes_off else rows)]
         raise AssertionError
 
     def _look(self, reads: Reads, query: Query) -> tuple[Scene, Current]:
