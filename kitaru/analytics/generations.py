@@ -2,8 +2,9 @@
 
 A generation is immutable, and its name says what it holds: the rows of one family as they stood at a position, of a store,
 its read models and their rebuild. It fits as long as the log up to that position is the log it was made from: the event
-there has to bear the digest of the name, or its execution has to have been deleted since. A restored backup, a store that
-took another's place, a copied folder that went its own way, a rebuild: none of them fits.
+there has to bear the digest of the name, or the tombstone of its execution, which bears that of the last event. A restored
+backup, a store that took another's place, a copied folder that went its own way, a rebuild: none of them fits. Nor does a
+store where that event is not to be found any more: another history may have lost another one.
 """
 
 from __future__ import annotations
@@ -24,27 +25,25 @@ FAMILIES: tuple[Family, ...] = ("executions", "steps")
 LAYOUT = 1
 """Raised whenever the tables of a base change: a file of another layout is not read, and the next builder removes it."""
 FOLDER = "statistics"
-_NAME = re.compile(
-    r"(executions|steps)-(\d+)-([0-9a-f-]{36})-([0-9a-f]{16})-(\d+)-(\d+)-([0-9a-f]{16})-([0-9a-f]{16})\.duckdb", re.ASCII
-)
+_NAME = re.compile(r"(executions|steps)-(\d+)-([0-9a-f-]{36})-([0-9a-f]{16})-(\d+)-(\d+)-([0-9a-f]{16})\.duckdb", re.ASCII)
 _BUILDING = ".building-"
 _NONE = "0" * 16
 
 _META = "SELECT key, value FROM meta WHERE key = 'generation' OR key LIKE 'projection:%' ORDER BY key"
-_EVENT_AT = """SELECT e.number, e.digest, coalesce(s.exec_id, e.event_id) FROM events e
-    LEFT JOIN streams s ON s.number = e.number WHERE e.position = ?"""
-_TOMBSTONE = "SELECT event_id FROM events WHERE number = ? AND version = 0 AND position > ?"
+_EVENT_AT = "SELECT number, digest FROM events WHERE position = ?"
+_TOMBSTONE = "SELECT digest FROM events WHERE number = ? AND version = 0"
 
 
 class Origin(NamedTuple):
-    """A moment of a store: what a generation is made from, and has to fit. `event` and `execution` are digests."""
+    """A moment of a store: what a generation is made from, and has to fit. `number` is the execution's, and
+    `event` the digest, of the event there.
+    """
 
     store_id: str
     models: str
     position: int
     number: int
     event: str
-    execution: str
 
 
 class Generation(NamedTuple):
@@ -58,18 +57,16 @@ class Generation(NamedTuple):
 def origin_of(moment: Reads) -> Origin:
     """The store as it is now."""
     position = moment.last_position()
-    return Origin(moment.store_id, models_of(moment), position, *(_event_at(moment, position) or (0, _NONE, _NONE)))
+    return Origin(moment.store_id, models_of(moment), position, *_event_at(moment, position))
 
 
 def fits(moment: Reads, origin: Origin) -> bool:
     """Whether the store still has the history that it had then."""
     if origin.store_id != moment.store_id or origin.models != models_of(moment):
         return False
-    found = _event_at(moment, origin.position)
-    if found is None:
-        gone = moment.query(_TOMBSTONE, (origin.number, origin.position))
-        return origin.position == 0 or any(_digest(row[0]) == origin.execution for row in gone)
-    return found[1] == origin.event
+    if origin.position == 0 or _event_at(moment, origin.position) == (origin.number, origin.event):
+        return True
+    return any(_digest(row[0]) == origin.event for row in moment.query(_TOMBSTONE, (origin.number,)))
 
 
 def find(moment: Reads, place: str, family: Family) -> Generation | None:
@@ -92,14 +89,14 @@ def listed(place: str) -> list[Generation]:
         parts = _NAME.fullmatch(name)
         if parts is None or int(parts[2]) != LAYOUT:
             continue
-        origin = Origin(parts[3], parts[4], int(parts[5]), int(parts[6]), parts[7], parts[8])
+        origin = Origin(parts[3], parts[4], int(parts[5]), int(parts[6]), parts[7])
         found.append(Generation("steps" if parts[1] == "steps" else "executions", origin, os.path.join(place, name)))
     return found
 
 
 def name_of(family: Family, origin: Origin) -> str:
     """The name of a generation's file."""
-    where = f"{origin.position}-{origin.number}-{origin.event}-{origin.execution}"
+    where = f"{origin.position}-{origin.number}-{origin.event}"
     name = f"{family}-{LAYOUT}-{origin.store_id}-{origin.models}-{where}.duckdb"
     assert _NAME.fullmatch(name)
     return name
@@ -175,10 +172,11 @@ def models_of(moment: Reads) -> str:
     return _digest(moment.query(_META))
 
 
-def _event_at(moment: Reads, position: int) -> tuple[int, str, str] | None:
-    for number, event, exec_id in moment.query(_EVENT_AT, (position,)):
-        return int(str(number)), _digest(event), _digest(exec_id)
-    return None
+def _event_at(moment: Reads, position: int) -> tuple[int, str]:
+    """The execution's number of an event, and a digest of the event's own; constants where there is none."""
+    for number, digest in moment.query(_EVENT_AT, (position,)):
+        return int(str(number)), _digest(digest)
+    return 0, _NONE
 
 
 def _digest(of: object) -> str:

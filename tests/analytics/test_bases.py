@@ -130,22 +130,50 @@ def test_a_base_fits_after_its_last_execution_was_deleted(place: Place, folder: 
     assert counts(place) == {(): 3}
 
 
-def test_a_restored_backup_discards_the_bases_of_the_future(place: Place, folder: str, tmp_path: Path) -> None:
+def test_a_base_whose_last_event_is_not_to_be_found_any_more_gives_way_to_the_one_before(place: Place, folder: str) -> None:
+    before = in_use(folder)
+    head = run(place.log, seconds=None)
+    next_base(folder)
+    place.log.delete(end(place.log, head, 9).exec_id)
+    assert in_use(folder) == before
+    assert counts(place) == {(): 3}
+
+
+def test_deletions_do_not_hide_that_a_base_is_of_another_history(place: Place, folder: str, tmp_path: Path) -> None:
+    kept, gone = run(place.log, seconds=None), run(place.log)
     backup_store(StoreChoice(folder, "of the test"), str(tmp_path / "backup"))
     run(place.log, "lost")
-    next_base(folder)
+    end(place.log, kept, 9)
+    assert next_base(folder) is not None
+    log = restored(folder, tmp_path / "backup")
+    log.delete(gone.exec_id)
+    for head in [run(log, "another") for _ in range(4)]:  # where the base's last event was, there is none
+        log.delete(head.exec_id)
+    log.delete(end(log, kept, 9).exec_id)
+    assert counts(Place(log, folder, BASED)) == {(): 3}
+
+
+def restored(folder: str, backup: Path) -> EventLog:
+    """A backup in a store's place, beside the bases of what was there."""
     close_logs()
     close_statistics()
     for name in ("kitaru.db", "kitaru.db-wal", "kitaru.db-shm"):
         Path(folder, name).unlink(missing_ok=True)
-    shutil.copy(tmp_path / "backup" / "kitaru.db", folder)
-    restored = Place(open_log(StoreChoice(folder, "of the test")), folder, BASED)
-    assert counts(restored) == {(): 3}
-    run(restored.log, "another")
-    run(restored.log, "another")
-    assert counts(restored) == {(): 5}
-    assert counts(restored, flow="lost") == {(): 0}
-    assert counts(restored, flow="another") == {(): 2}
+    shutil.copy(backup / "kitaru.db", folder)
+    return open_log(StoreChoice(folder, "of the test"))
+
+
+def test_a_restored_backup_discards_the_bases_of_the_future(place: Place, folder: str, tmp_path: Path) -> None:
+    backup_store(StoreChoice(folder, "of the test"), str(tmp_path / "backup"))
+    run(place.log, "lost")
+    next_base(folder)
+    there = Place(restored(folder, tmp_path / "backup"), folder, BASED)
+    assert counts(there) == {(): 3}
+    run(there.log, "another")
+    run(there.log, "another")
+    assert counts(there) == {(): 5}
+    assert counts(there, flow="lost") == {(): 0}
+    assert counts(there, flow="another") == {(): 2}
 
 
 def test_a_store_that_was_restored_in_place_is_seen_by_who_has_it_open(folder: str, tmp_path: Path, log: EventLog) -> None:
