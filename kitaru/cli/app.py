@@ -132,9 +132,14 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _unread() -> int:
-    """Nobody reads on, which is no fault: `head` has what it wanted. What is still in the buffer goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """Nobody reads on, which is no fault: `head` has what it wanted."""
+    _give_up_stdout()
     return 0
+
+
+def _give_up_stdout() -> None:
+    """Let what is still in the buffer go nowhere: Python would say at its end that it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _failed(error: Exception) -> int:
@@ -161,6 +166,10 @@ def _failed(error: Exception) -> int:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename is not None else ""
         output.fail("KitaruError", "operating-system", f"{error.strerror}{where}")
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _give_up_stdout()
         return 1
     if os.environ.get("KITARU_DEBUG"):
         raise error

@@ -80,6 +80,7 @@ class Line:
             self.clear()
             if not self._is_free and "stderr" in self._streams:
                 self._is_free = True
+                capture.plain(sys.stdout).flush()  # what has no end of line is still in its buffer
                 self._put("\n")
 
     @staticmethod

@@ -171,12 +171,13 @@ def test_the_package_runs_as_a_module(folder: Path, module: str) -> None:
     assert ran.stdout.startswith("kitaru ")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["status"], ["executions", "list", "-o", "json"]])
-def test_a_disk_that_is_full_is_no_traceback(folder: Path, log: EventLog, words: list[str]) -> None:
+def test_a_disk_that_is_full_is_no_traceback(folder: Path, log: EventLog, words: list[str], unbuffered: str) -> None:
     with open("/dev/full", "wb") as full:
         ran = subprocess.run(
             [sys.executable, "-m", "kitaru.cli", *words],
-            env=commands.environment(),
+            env={**commands.environment(), "PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             check=False,
