@@ -38,7 +38,7 @@ def measure(setting: Setting, wanted: frozenset[str]) -> list[Row]:
         ask(store, ["status"])  # builds the base, if it is not there
         if "P8" in wanted:
             rows += compare(setting, store, columns_of(store), size)
-        if "P9" in wanted and size == max(setting.populations):
+        if "P9" in wanted:
             rows += _changed(setting, store, columns_of(store), size)
         if "P11" in wanted:
             rows.append(_export(setting, store, columns_of(store), size))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 THREADS = 2
-MEMORY = "160MB"
+MEMORY = "640MB"
 _BUILD_MEMORY = "512MB"
 _EXPORT_MEMORY = "1GB"
 
