@@ -6,13 +6,13 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
+from kitaru import python
 from kitaru.analytics import generations
 from kitaru.analytics.generations import Family, Generation
 from kitaru.store.log import Reads
@@ -39,7 +39,6 @@ class Limits(NamedTuple):
 
 LIMITS = Limits()
 _PAUSE = 1.0
-_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 _LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM executions"
 
@@ -131,10 +130,10 @@ class Bases:
 
 def _start(folder: str, place: str, families: Sequence[Family]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "kitaru.analytics.build", folder, place, *families],
+        python.command("kitaru.analytics.build", folder, place, *families),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         process_group=0,  # Ctrl-C is for who asks
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
+        env=python.environment(),
     )

@@ -11,13 +11,13 @@ import select
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from kitaru import python
 from kitaru.domain import errors
 from kitaru.domain.errors import KitaruError, KitaruRuntimeError
 
@@ -30,8 +30,6 @@ KEEP_DAYS = 7
 """How long the output of a process is kept after it was last written to."""
 _TAIL_CHARS = 1_000
 _PREFIX = "kitaru-mcp-"
-_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-"""Where this very package is: the child must not find another one."""
 _CHUNK = 65_536
 
 
@@ -59,9 +57,9 @@ class Children:
         file, path = tempfile.mkstemp(".log", f"{order['verb']}-", self._outputs())
         try:
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "kitaru.mcp.child", str(theirs)],  # -P: not from whatever folder this runs in
+                python.command("kitaru.mcp.child", str(theirs)),
                 stdin=subprocess.PIPE, stdout=file, stderr=file, pass_fds=(theirs,), start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
+                env=python.environment(),
             )  # fmt: skip
         finally:
             os.close(theirs)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO, cast
 
+from kitaru import python
 from kitaru.domain.errors import KitaruRuntimeError, KitaruUsageError
 from kitaru.domain.limits import MAX_PAYLOAD_BYTES
 from kitaru.runtime import facts, printed, usage
@@ -25,8 +26,6 @@ from kitaru.runtime.scope import CallScope, current
 from kitaru.store.values import ValueNotEncodable, canonical_module, decode, encode
 
 _LENGTH_BYTES = 8
-_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-"""Where this very package is: the child must not find another one."""
 
 
 def run(prepared: Prepared, scope: CallScope) -> object:
@@ -65,11 +64,11 @@ def run(prepared: Prepared, scope: CallScope) -> object:
             f"an argument of the isolated checkpoint {checkpoint.name!r} does not encode: {refused}"
         ) from refused
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "kitaru.runtime.isolated"],  # -P: not from whatever folder this runs in
+        python.command("kitaru.runtime.isolated"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         process_group=0,  # Ctrl-C is for the runner, which lets the body end
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))},
+        env=python.environment(),
     )
     session = prepared.session
     scope.abandon = partial(_kill, child)
