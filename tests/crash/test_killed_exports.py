@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,46 +100,43 @@ def test_a_first_export_that_stops_before_any_of_its_steps_shows_nothing_or_all(
     assert step > 15
 
 
-@tiers("kills", p=12, n=200)
-def test_a_killed_export_shows_what_was_there_and_the_next_one_repairs_it(
-    kills: int, forkserver: ForkServer, folder: Path, chance: random.Random
+def die_at_random(
+    kills: int, forkserver: ForkServer, folder: Path, chance: random.Random, program: str, wanted: list[str], **asked: Any
 ) -> None:
+    """Exports of these tables that are killed at any moment: each shows the one before, or itself; the last one is whole."""
+
+    def whole() -> Shown:
+        return {table: rows for table, rows in expected(folder).items() if table in wanted}
+
     change(folder, chance)
     began = time.monotonic()
-    forkserver.run("exporting:export", folder, tables=TABLES, partition_by="status")
+    forkserver.run(program, folder, **asked)
     took = time.monotonic() - began
     for _ in range(kills):
         before = shown(folder)
         change(folder, chance)
-        after = expected(folder)
-        child = forkserver.start("exporting:export", folder, tables=TABLES, partition_by="status")
+        after = whole()
+        child = forkserver.start(program, folder, **asked)
         child.await_line()
         time.sleep(chance.uniform(0, took))
         child.kill()
         assert shown(folder) in (before, after)
-    forkserver.run("exporting:export", folder, tables=TABLES, partition_by="status")
-    assert shown(folder) == expected(folder)
+    forkserver.run(program, folder, **asked)
+    assert shown(folder) == whole()
+
+
+@tiers("kills", p=12, n=200)
+def test_a_killed_export_shows_what_was_there_and_the_next_one_repairs_it(
+    kills: int, forkserver: ForkServer, folder: Path, chance: random.Random
+) -> None:
+    die_at_random(kills, forkserver, folder, chance, "exporting:export", TABLES, tables=TABLES, partition_by="status")
 
 
 @tiers("kills", p=6, n=150)
 def test_an_export_that_is_killed_with_two_buckets_at_once_shows_what_was_there(
     kills: int, forkserver: ForkServer, folder: Path, chance: random.Random
 ) -> None:
-    change(folder, chance)
-    began = time.monotonic()
-    forkserver.run("exporting:export_by_twos", folder, partition_by="month")
-    took = time.monotonic() - began
-    for _ in range(kills):
-        before = shown(folder)
-        change(folder, chance)
-        after = {"executions": expected(folder)["executions"]}
-        child = forkserver.start("exporting:export_by_twos", folder, partition_by="month")
-        child.await_line()
-        time.sleep(chance.uniform(0, took))
-        child.kill()
-        assert shown(folder) in (before, after)
-    forkserver.run("exporting:export_by_twos", folder, partition_by="month")
-    assert shown(folder) == {"executions": expected(folder)["executions"]}
+    die_at_random(kills, forkserver, folder, chance, "exporting:export_by_twos", ["executions"], partition_by="month")
 
 
 @tiers("rounds", p=4, n=60)
